@@ -1,0 +1,178 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"mirror/internal/oci"
+)
+
+// operation labels a kind of file operation, so that a test can fail exactly one of them.
+type operation string
+
+const (
+	opCreate  operation = "create"
+	opOpen    operation = "open"
+	opWrite   operation = "write"
+	opSync    operation = "sync"
+	opRename  operation = "rename"
+	opUnlink  operation = "unlink"
+	opSyncDir operation = "sync directory"
+)
+
+// disk does every file operation of the disk tier. It knows the layout, and no locks, limits or index.
+type disk struct {
+	dir string
+	// fault, when set, is asked before each operation and fails it by returning an error. Only tests set it.
+	fault func(operation) error
+	// partials numbers partial files: a name is never used twice in one run, so unlinking one cannot hit another's.
+	partials atomic.Uint64
+}
+
+func (k *disk) try(op operation) error {
+	if k.fault == nil {
+		return nil
+	}
+	return k.fault(op)
+}
+
+// prepare makes the directories and removes partial files of an earlier run.
+func (k *disk) prepare() error {
+	if err := os.MkdirAll(filepath.Join(k.dir, blobsDir), 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	partial := filepath.Join(k.dir, partialDir)
+	if err := os.MkdirAll(partial, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	leftovers, err := os.ReadDir(partial)
+	if err != nil {
+		return fmt.Errorf("read partial directory: %w", err)
+	}
+	for _, l := range leftovers {
+		if err := os.Remove(filepath.Join(partial, l.Name())); err != nil {
+			return fmt.Errorf("sweep partial directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// open opens complete content for reading.
+func (k *disk) open(d oci.Digest) (*os.File, error) {
+	if err := k.try(opOpen); err != nil {
+		return nil, err
+	}
+	return os.Open(blobPath(k.dir, d))
+}
+
+// create makes an empty partial file for d.
+func (k *disk) create(d oci.Digest) (*os.File, error) {
+	if err := k.try(opCreate); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(partialPath(k.dir, d, k.partials.Add(1)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
+// writeAt writes all of b at off.
+func (k *disk) writeAt(f *os.File, b []byte, off int64) error {
+	if err := k.try(opWrite); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(b, off)
+	return err
+}
+
+// name turns the partial file f of d, whose content is verified and synced, into complete content. A crash before the
+// rename leaves a partial file, a crash after it a complete one.
+func (k *disk) name(d oci.Digest, f *os.File) error {
+	path := blobPath(k.dir, d)
+	err := k.rename(f.Name(), path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+		err = k.rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("rename content: %w", err)
+	}
+	return k.syncDir(filepath.Dir(path))
+}
+
+func (k *disk) sync(f *os.File) error {
+	if err := k.try(opSync); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (k *disk) rename(from, to string) error {
+	if err := k.try(opRename); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func (k *disk) syncDir(path string) error {
+	if err := k.try(opSyncDir); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	return nil
+}
+
+// remove unlinks complete content. Readers that have it open go on undisturbed. Content that is gone already is no error.
+func (k *disk) remove(d oci.Digest) error { return k.unlink(blobPath(k.dir, d)) }
+
+// discard unlinks a partial file.
+func (k *disk) discard(f *os.File) error { return k.unlink(f.Name()) }
+
+func (k *disk) unlink(path string) error {
+	if err := k.try(opUnlink); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// walk calls visit for each complete file with its size. Files with other names are left alone: they are not ours.
+func (k *disk) walk(visit func(oci.Digest, int64) error) error {
+	root := filepath.Join(k.dir, blobsDir)
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // evicted while we walked
+		}
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		relative, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		d, ok := digestOfPath(relative)
+		if !ok {
+			return nil
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return visit(d, info.Size())
+	})
+}

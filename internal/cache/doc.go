@@ -1,0 +1,19 @@
+// Package cache stores content by digest within a size limit, and lets many readers stream content that is still
+// arriving. It knows no names and no HTTP: content comes in through a function that the caller gives (FillFunc), and goes
+// out through Blob.
+//
+// Invariants, which Check verifies:
+//
+//   - An entry in the table means that a file of that size exists whose digest was verified when it was written.
+//   - A digest is in the table of complete content, or in that of fills in flight, or in neither. It moves from the second
+//     to the first without a gap.
+//   - Complete content, partial content and reservations together never exceed the limit.
+//   - Removing content never disturbs an open reader: the file is unlinked, the descriptor lives on.
+//   - No reader of the whole content gets its last byte before the digest is verified.
+//
+// What a crash leaves behind: complete files, each verified and synced before it got its name, with or without a record
+// in the index (the next Open takes those in); and partial files, which the next Open sweeps.
+//
+// Lock order: shard.mu before fill.mu; Cache.evicting before Cache.names before either. No lock but names, evicting and
+// closing is ever held across a system call, and a hit takes none of those three.
+package cache

@@ -1,0 +1,37 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+
+	"mirror/internal/oci"
+)
+
+// What a lookup or a fill can end with. Errors of a fill's source come through as they are, wrapped.
+var (
+	// ErrNotFound: neither stored nor being filled.
+	ErrNotFound = errors.New("not in the cache")
+	// ErrWrongContent: the source delivered bytes that do not have the digest or the size they should have.
+	ErrWrongContent = errors.New("content is not what its digest names")
+	// ErrNoRoom: the size limit leaves no room and nothing can be evicted. The content may still be passed through.
+	ErrNoRoom = errors.New("no room in the cache")
+	// ErrDisk: the data directory could not be read or written. The content may still be passed through.
+	ErrDisk = errors.New("disk trouble in the data directory")
+	// ErrClosed: the cache is shutting down.
+	ErrClosed = errors.New("cache is closed")
+	// ErrAbandoned: a long fill was stopped because nobody was reading it any more; what it has is kept for the next.
+	ErrAbandoned = errors.New("fill was abandoned by all readers")
+)
+
+// errBeyondEnd is a caller's mistake: a range that the blob does not have.
+var errBeyondEnd = errors.New("BUG: range beyond the end of the blob")
+
+func wrongDigest(want oci.Digest) error {
+	return fmt.Errorf("%w: the bytes received do not hash to %s", ErrWrongContent, want)
+}
+
+func wrongSize(want, got int64) error {
+	return fmt.Errorf("%w: want %d bytes, the source announces %d", ErrWrongContent, want, got)
+}
+
+func diskError(verb string, err error) error { return fmt.Errorf("%s: %w: %w", verb, ErrDisk, err) }

@@ -1,0 +1,327 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// stallTimeout is how long a source may deliver nothing. It is below the 10 s after which the impatient versions of
+	// CRI-O give up a pull (protocol 4.5).
+	stallTimeout = 8 * time.Second
+	// dripWindow, dripBytes: a source that delivers less than this in a window counts as broken (protocol table 8.2).
+	dripWindow = 30 * time.Second
+	dripBytes  = 30 << 10
+	// fetchTries is how often in a row a fetch is opened again without a byte of progress.
+	fetchTries = 5
+	// retryDelay is the pause before the second try without progress; it doubles.
+	retryDelay = 200 * time.Millisecond
+	// readSize is the largest write to the partial file, and the grain of progress that readers see.
+	readSize = 256 << 10
+)
+
+var (
+	errStalled = errors.New("source stalled")
+	errRanges  = errors.New("source has no ranges")
+)
+
+// fetch is one piece of work of a fill: it brings the bytes [pos, limit), by as many requests to the source as that takes.
+// Its limit comes nearer when another fetch starts inside it. pos, limit and budget are guarded by fill.mu.
+type fetch struct {
+	fill   *fill
+	ctx    context.Context
+	cancel context.CancelFunc
+	// front: it works at the first gap, for everybody; the others were started for one reader.
+	front      bool
+	pos, limit int64
+	// budget is where a fetch that is not the front stops unless a reader still waits for it.
+	budget  int64
+	started time.Time
+	origin  int64 // pos when started
+}
+
+// near returns how far ahead of pos the fetch will be in a moment. Waiting that long beats another request.
+func (t *fetch) near() int64 {
+	const least, moment = 512 << 10, 250 * time.Millisecond
+	elapsed := time.Since(t.started)
+	if elapsed <= 0 {
+		return least
+	}
+	rate := float64(t.pos-t.origin) / elapsed.Seconds()
+	return max(least, int64(rate*moment.Seconds()))
+}
+
+// run brings the bytes and reports the end of the fetch to the fill.
+func (t *fetch) run() {
+	f := t.fill
+	defer f.fetching.Done()
+	defer t.cancel()
+	err := t.bring()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fetchEndedLocked(t, err)
+}
+
+// bring opens the source again and again until the fetch has its bytes or there is no hope. Progress resets the count of
+// tries, so content that keeps coming is never given up.
+func (t *fetch) bring() error {
+	for try := 0; ; try++ {
+		before := t.position()
+		opened, err := t.stream()
+		if err == nil || t.ctx.Err() != nil {
+			return nil
+		}
+		if t.position() > before {
+			try = 0
+		}
+		if t.hopeless(err, opened, try) {
+			return err
+		}
+		t.fill.interrupted()
+		if !t.pause(try) {
+			return nil
+		}
+	}
+}
+
+// hopeless reports whether another try is useless: the content is wrong, the disk is in trouble, the source has refused
+// before anybody got a byte (it has done its own retries), or the tries are used up.
+func (t *fetch) hopeless(err error, opened bool, try int) bool {
+	if errors.Is(err, ErrWrongContent) || errors.Is(err, ErrDisk) || errors.Is(err, ErrNoRoom) || errors.Is(err, errRanges) {
+		return true
+	}
+	return !opened && !t.fill.hasBytes() || try >= fetchTries
+}
+
+// pause waits before the next try: not at all after progress, then longer each time.
+func (t *fetch) pause(try int) bool {
+	if try == 0 {
+		return t.ctx.Err() == nil
+	}
+	delay := retryDelay << (try - 1)
+	timer := time.NewTimer(delay/2 + rand.N(delay))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.ctx.Done():
+		return false
+	}
+}
+
+// stream makes one request to the source and stores what comes. opened says whether the source answered with content.
+func (t *fetch) stream() (opened bool, err error) {
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	want := t.want()
+	s, err := t.fill.request.From(ctx, want)
+	if err != nil {
+		return false, err
+	}
+	defer s.Body.Close()
+	if err := t.fill.accept(t, s, want); err != nil {
+		return false, err
+	}
+	watch := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+	defer watch.Stop()
+	skip := want.Start - s.Start
+	if err := t.copy(s, skip, watch); err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
+			err = cause
+		}
+		return true, err
+	}
+	return true, nil
+}
+
+// want is what the next request asks for. A fetch to the end of the content leaves the end open, and one of everything is
+// no range at all.
+func (t *fetch) want() Span {
+	t.fill.mu.Lock()
+	defer t.fill.mu.Unlock()
+	if size := t.fill.part.size; size < 0 || t.limit >= size {
+		return Span{t.pos, -1}
+	}
+	return Span{t.pos, t.limit}
+}
+
+func (t *fetch) position() int64 {
+	t.fill.mu.Lock()
+	defer t.fill.mu.Unlock()
+	return t.pos
+}
+
+// copy stores the body until the fetch has what it wants. The first skip bytes are present already.
+func (t *fetch) copy(s *Stream, skip int64, watch *time.Timer) error {
+	if _, err := io.CopyN(io.Discard, watched{s.Body, watch}, skip); err != nil {
+		return fmt.Errorf("skip what is present: %w", err)
+	}
+	buf := t.fill.cache.buffers.Get().(*[]byte)
+	defer t.fill.cache.buffers.Put(buf)
+	drip := dripMeter{since: time.Now()}
+	for !t.satisfied() {
+		n, err := s.Body.Read(*buf)
+		if n > 0 {
+			watch.Reset(stallTimeout)
+			if err := t.store((*buf)[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return t.ended(s)
+		}
+		if err != nil {
+			return err
+		}
+		if drip.slow(n) {
+			return errStalled
+		}
+	}
+	return nil
+}
+
+// watched resets the watch on each read that brings something.
+type watched struct {
+	io.Reader
+	watch *time.Timer
+}
+
+func (r watched) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if n > 0 {
+		r.watch.Reset(stallTimeout)
+	}
+	return n, err
+}
+
+// dripMeter notices a source that delivers, but next to nothing.
+type dripMeter struct {
+	since time.Time
+	bytes int
+}
+
+func (m *dripMeter) slow(n int) bool {
+	m.bytes += n
+	if m.bytes >= dripBytes {
+		*m = dripMeter{since: time.Now()}
+		return false
+	}
+	return time.Since(m.since) > dripWindow
+}
+
+// satisfied reports whether the fetch has what it wants, or should stop because the reader it ran for has gone.
+func (t *fetch) satisfied() bool {
+	f := t.fill
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped || t.pos >= t.limit {
+		return true
+	}
+	if t.front || t.pos < t.budget {
+		return false
+	}
+	if !f.waitedForLocked(t) {
+		return true
+	}
+	t.budget = t.pos + sideBudget
+	return false
+}
+
+// store writes the next bytes to the partial file, makes them visible, and hashes them if they are next to be hashed:
+// they are in the processor's cache now. Bytes beyond the limit belong to another fetch and are dropped.
+func (t *fetch) store(b []byte) error {
+	f := t.fill
+	f.mu.Lock()
+	pos, p := t.pos, f.part
+	b = b[:min(int64(len(b)), t.limit-pos)]
+	end := pos + int64(len(b))
+	f.mu.Unlock()
+	if end > p.reserved { // only content of unknown size gets here
+		if err := f.cache.book(p, end+growStep); err != nil {
+			return err
+		}
+	}
+	if err := f.cache.disk.writeAt(p.file, b, pos); err != nil {
+		return diskError("write partial file", err)
+	}
+	f.mu.Lock()
+	p.present.add(Span{pos, end})
+	t.pos = end
+	f.giveUps = 0
+	mine := f.claimHashLocked(pos)
+	f.wakeLocked()
+	f.mu.Unlock()
+	if mine {
+		f.hashInline(b)
+	}
+	return nil
+}
+
+// ended judges a body that ended without an error. With the size known it must have brought everything up to the limit;
+// otherwise the size is known now.
+func (t *fetch) ended(s *Stream) error {
+	f := t.fill
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.part.size < 0 {
+		f.part.size, t.limit = t.pos, t.pos
+		return nil
+	}
+	if t.pos < t.limit {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// interrupted notes that a source broke off, for the outcome of the fill.
+func (f *fill) interrupted() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resumed = true
+}
+
+func (f *fill) hasBytes() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.part.present.total() > 0
+}
+
+// accept checks what a source announces against what is known, and learns the size from the first answer.
+func (f *fill) accept(t *fetch, s *Stream, want Span) error {
+	f.mu.Lock()
+	size := f.part.size
+	f.mu.Unlock()
+	if size < 0 && s.Size >= 0 {
+		if err := f.cache.book(f.part, s.Size); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case size >= 0 && s.Size >= 0 && s.Size != size:
+		return wrongSize(size, s.Size)
+	case s.Start > want.Start || s.Start < 0:
+		return fmt.Errorf("%w: asked for bytes from %d, got them from %d", ErrWrongContent, want.Start, s.Start)
+	case s.Start < want.Start && !t.front:
+		f.sequential = true
+		return errRanges // the front comes by without a second download
+	case s.Start < want.Start:
+		f.sequential = true
+	}
+	if size < 0 && s.Size >= 0 {
+		f.part.size = s.Size
+		t.limit = min(t.limit, s.Size)
+	}
+	if !f.opened {
+		f.opened = true
+		f.scheduleLocked() // readers may have been waiting for the size to be known
+	}
+	f.settleLocked()
+	f.wakeLocked()
+	return nil
+}

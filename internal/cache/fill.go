@@ -1,0 +1,433 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"mirror/internal/oci"
+)
+
+const (
+	// smallLimit is the size up to which content is verified whole before its first byte goes out. A client of a manifest
+	// or config then gets a status instead of a short body, and 1 MiB arrives in 20 ms at 50 MB/s.
+	smallLimit = 1 << 20
+	// holdBack is how much of the end of larger content waits for the verdict. One byte would do (protocol rule R-49).
+	holdBack = 32 << 10
+	// abandonSize, abandonGrace: a fill that nobody reads goes on, unless it is larger than this and less than half done
+	// for this long. What it has is kept, so little is lost either way.
+	abandonSize  = 256 << 20
+	abandonGrace = 30 * time.Second
+)
+
+// FillFunc opens the source of a fill at want.Start. It is called for each fetch, from several goroutines, with a context
+// that ends when the fetch is no longer wanted. It does its own retries before the first byte; its error ends that
+// fetch, and the fill when nothing else makes progress.
+type FillFunc func(ctx context.Context, want Span) (*Stream, error)
+
+// Stream is what a source delivers for one fetch.
+type Stream struct {
+	// Body is read until the fetch has what it wants, and closed. A body that breaks off must end with an error other
+	// than io.EOF.
+	Body io.ReadCloser
+	// Start is the offset of Body's first byte: the one asked for, or 0 from a source that has no ranges.
+	Start int64
+	// Size is the length of the whole content, or -1 when the source does not tell.
+	Size int64
+}
+
+// Request describes a fill.
+type Request struct {
+	Digest oci.Digest
+	// Size is the expected length in bytes, or -1. A source that announces another one is refused.
+	Size int64
+	From FillFunc
+	// Fetches is how many fetches may run at once; at least 1.
+	Fetches int
+}
+
+// fillState is the life of a fill.
+type fillState uint8
+
+const (
+	filling  fillState = iota
+	verified           // all bytes are present and have the digest
+	failed             // fill.err says why
+)
+
+// fill is one download: it knows the blob's size and holds a set of present spans of a sparse partial file. Fetches
+// (fetch.go) add spans, readers (blob.go) sleep until theirs are present, a hash follows the front (verify.go).
+// It has its own context, so it outlives every reader.
+type fill struct {
+	cache   *Cache
+	request Request
+	// suspect: a source delivered wrong bytes for this digest a moment ago, so nothing goes out before the verdict.
+	suspect bool
+	ctx     context.Context
+	cancel  context.CancelFunc
+	// done is closed when the fill has left the table.
+	done     chan struct{}
+	fetching sync.WaitGroup // fetches and hashers
+
+	mu    sync.Mutex // guards all below; never held across a system call
+	state fillState
+	err   error // why it failed; set before state
+	// over is closed when there is nothing more to fetch: all bytes are present and hashed, or the fill has failed.
+	over    chan struct{}
+	stopped bool  // over is closed
+	part    *part // nil before there is room for it, and after failure
+	length  int64 // the size after failure, for readers that ask again; -1 if it never was known
+	opened  bool  // a source has answered, so the content exists
+	// sequential: the source has no ranges, so there is one fetch, from the start.
+	sequential bool
+	hashing    bool // somebody is feeding part.hash
+	fetches    []*fetch
+	giveUps    int // fetches that gave up since the last progress
+	resumed    bool
+	waits      map[*wait]struct{}
+	changed    chan struct{} // closed and replaced on each change that a sleeper may care for
+	sleepers   int
+	readers    int
+}
+
+// wait is a reader that sleeps until the byte at pos is there; it wants bytes up to end.
+type wait struct{ pos, end int64 }
+
+func (c *Cache) newFill(r Request, resting *part) *fill {
+	f := &fill{
+		length: -1, cache: c, request: r, suspect: c.suspects.has(r.Digest), part: resting, resumed: resting != nil,
+		done: make(chan struct{}), over: make(chan struct{}), changed: make(chan struct{}), waits: make(map[*wait]struct{}),
+	}
+	f.ctx, f.cancel = context.WithCancel(c.ctx)
+	return f
+}
+
+// run is the life of the fill, in its own goroutine.
+func (f *fill) run() {
+	defer f.cache.fills.Done()
+	defer f.cancel()
+	err := f.download()
+	if f.mayRetry(err) {
+		f.restart()
+		err = f.download()
+	}
+	f.conclude(err)
+}
+
+// download fetches, hashes and verifies. When it returns, no fetch is running.
+func (f *fill) download() error {
+	if err := f.prepare(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.followLocked()
+	f.scheduleLocked()
+	f.settleLocked()
+	over := f.over
+	f.mu.Unlock()
+	select {
+	case <-over:
+	case <-f.ctx.Done():
+		f.mu.Lock()
+		f.stopLocked(ErrClosed)
+		f.mu.Unlock()
+	}
+	f.fetching.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil && !f.request.Digest.Matches(f.part.hash) {
+		f.err = wrongDigest(f.request.Digest)
+	}
+	return f.err
+}
+
+// prepare makes room and a partial file, unless a resting part is continued.
+func (f *fill) prepare() error {
+	if p := f.part; p != nil && (f.request.Size < 0 || p.size < 0 || p.size == f.request.Size) {
+		return f.rebook(p)
+	}
+	if f.part != nil {
+		f.cache.discardPart(f.part)
+	}
+	p, err := f.cache.newPart(f.request.Digest, f.request.Size)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.part = p
+	return err
+}
+
+// rebook reserves what a resting part had given back.
+func (f *fill) rebook(p *part) error {
+	if p.size < 0 {
+		return nil
+	}
+	return f.cache.book(p, p.size)
+}
+
+// mayRetry reports whether the whole content may be asked for once more: the bytes were wrong, and none has gone out.
+func (f *fill) mayRetry(err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return errors.Is(err, ErrWrongContent) && f.part != nil && f.heldLocked() && f.ctx.Err() == nil
+}
+
+// restart forgets all bytes and the error. Readers stay asleep: they have got nothing so far.
+func (f *fill) restart() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err, f.stopped, f.over = nil, false, make(chan struct{})
+	f.opened, f.giveUps = false, 0
+	f.part.size = f.request.Size
+	f.part.present, f.part.hashed = nil, 0
+	f.part.hash.Reset()
+}
+
+// stopLocked ends fetching with an error, the first of which counts.
+func (f *fill) stopLocked(err error) {
+	if f.stopped {
+		return
+	}
+	f.err, f.stopped = err, true
+	close(f.over)
+	for _, t := range f.fetches {
+		t.cancel()
+	}
+}
+
+// settleLocked ends fetching when every byte is present and hashed.
+func (f *fill) settleLocked() {
+	if p := f.part; p != nil && p.whole() && p.hashed == p.size && !f.hashing {
+		f.stopLocked(nil)
+	}
+}
+
+// conclude ends the fill: what is verified is stored, what is wrong is discarded, what is right so far is kept for the
+// next fill. Readers of a verified fill get their last bytes before the content is synced and stored.
+func (f *fill) conclude(err error) {
+	if err == nil {
+		f.succeed()
+		f.cache.suspects.clear(f.request.Digest)
+		err = f.commit()
+		f.cache.metrics.fillEnded(f.resumed, err)
+		return
+	}
+	f.cache.metrics.fillEnded(f.resumed, err)
+	err = fmt.Errorf("fill %s: %w", f.request.Digest, err)
+	if errors.Is(err, ErrWrongContent) {
+		f.cache.suspects.add(f.request.Digest)
+	}
+	f.fail(err, f.worthKeeping(err))
+	close(f.done)
+}
+
+// worthKeeping returns the part if its bytes are as good as any, else nil; what is not kept is discarded.
+func (f *fill) worthKeeping(err error) *part {
+	p := f.part
+	if p == nil {
+		return nil
+	}
+	useless := p.present.total() == 0 || f.sequential && p.size < 0
+	if useless || errors.Is(err, ErrWrongContent) || errors.Is(err, ErrDisk) || f.cache.ctx.Err() != nil {
+		f.cache.discardPart(p)
+		return nil
+	}
+	return p
+}
+
+// fail takes the fill out of the table, lets its part rest there, and wakes everybody with the error, all in one step: a
+// reader that asks again at once finds the part, and nobody touches it through this fill any more. A resting part holds
+// room for the bytes it has, no more.
+func (f *fill) fail(err error, p *part) {
+	if p != nil {
+		f.cache.room.give(p.reserved - p.present.total())
+		p.reserved, p.rested = p.present.total(), time.Now()
+	}
+	s := f.cache.index.shard(f.request.Digest)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(s.fills, f.request.Digest)
+	if p != nil {
+		s.parts[f.request.Digest] = p
+	}
+	if f.part != nil {
+		f.length = f.part.size
+	}
+	f.part = nil
+	f.err, f.state = err, failed
+	f.wakeLocked()
+}
+
+// succeed lets the readers have the last block; storing comes after.
+func (f *fill) succeed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = verified
+	f.wakeLocked()
+}
+
+// commit stores verified content. An error is logged here: the readers have their bytes, nobody else would see it.
+func (f *fill) commit() error {
+	defer close(f.done)
+	err := f.cache.store(f.request.Digest, f.part, func(e *entry) bool {
+		f.cache.index.exchange(f.request.Digest, e, nil)
+		return true
+	})
+	if err == nil {
+		return nil
+	}
+	f.cache.index.exchange(f.request.Digest, nil, nil)
+	f.cache.discardPart(f.part)
+	f.cache.log.Warn("content was delivered but could not be stored", "digest", f.request.Digest, "error", err)
+	return err
+}
+
+// attach adds a reader, unless the fill has failed or left the table.
+func (f *fill) attach() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == failed {
+		return false
+	}
+	f.readers++
+	return true
+}
+
+// detach removes a reader. The fill goes on, with the exception that abandonSize describes.
+func (f *fill) detach() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers--
+	if f.abandonedLocked() {
+		time.AfterFunc(abandonGrace, f.abandon)
+	}
+}
+
+func (f *fill) abandonedLocked() bool {
+	p := f.part
+	return f.readers == 0 && f.state == filling && !f.stopped && p != nil && p.size > abandonSize && p.present.total() < p.size/2
+}
+
+func (f *fill) abandon() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.abandonedLocked() {
+		f.stopLocked(ErrAbandoned)
+	}
+}
+
+// heldLocked reports whether nothing may go out before the verdict: content is small, suspect, or not yet known to be
+// larger than small.
+func (f *fill) heldLocked() bool {
+	if f.suspect || f.part == nil {
+		return true
+	}
+	if f.part.size >= 0 {
+		return f.part.size <= smallLimit
+	}
+	return f.part.prefix() <= smallLimit
+}
+
+// visibleLocked returns how far a reader at pos may go, at most to end. A reader of the whole body does not pass the last
+// block before the verdict. Neither does one that comes to the last block when nothing before it is missing: the verdict
+// is near then, and it may be resuming a whole body.
+func (f *fill) visibleLocked(pos, end int64, whole bool) int64 {
+	if f.part == nil || f.state == failed {
+		return pos
+	}
+	to := min(f.part.present.endFrom(pos), end)
+	if f.state == verified {
+		return to
+	}
+	if f.heldLocked() {
+		return pos
+	}
+	last := f.part.size - holdBack
+	if f.part.size < 0 {
+		last = f.part.prefix() - holdBack // where it ends is unknown, so the end is always near
+	}
+	if to > last && (whole || f.part.prefix() >= pos) {
+		return max(pos, min(to, last))
+	}
+	return to
+}
+
+// await returns how far a reader at pos may go, sleeping until it may go further than pos. At the end of the content it
+// returns io.EOF, after a failure the fill's error.
+func (f *fill) await(pos, end int64, whole bool) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := &wait{pos: pos, end: end}
+	defer delete(f.waits, w)
+	for {
+		switch to := f.visibleLocked(pos, end, whole); {
+		case to > pos:
+			return to, nil
+		case f.state == failed:
+			return 0, f.err
+		case f.state == verified:
+			return 0, io.EOF
+		}
+		if _, ok := f.waits[w]; !ok {
+			f.waits[w] = struct{}{}
+			f.wantLocked(w)
+		}
+		f.sleepLocked(nil)
+	}
+}
+
+// ready sleeps until a status can be sent: the source has answered and the size is known, or so much has come that it is
+// not small; for what is held back whole, until the verdict.
+func (f *fill) ready(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch {
+		case f.state == failed:
+			return f.err
+		case f.state == verified:
+			return nil
+		case f.opened && !f.heldLocked():
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		f.sleepLocked(ctx.Done())
+	}
+}
+
+// sleepLocked gives up the lock until something changes or stop is closed.
+func (f *fill) sleepLocked(stop <-chan struct{}) {
+	changed := f.changed
+	f.sleepers++
+	f.mu.Unlock()
+	select {
+	case <-changed:
+	case <-stop:
+	}
+	f.mu.Lock()
+	f.sleepers--
+}
+
+// wakeLocked lets every sleeper look again.
+func (f *fill) wakeLocked() {
+	if f.sleepers > 0 {
+		close(f.changed)
+		f.changed = make(chan struct{})
+	}
+}
+
+// size returns the content's length, or -1 while it is unknown.
+func (f *fill) size() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.part == nil {
+		return f.length
+	}
+	return f.part.size
+}

@@ -1,0 +1,130 @@
+package cache
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"mirror/internal/oci"
+)
+
+// shardCount spreads the locks; digests are evenly spread, so any power of two does.
+const shardCount = 256
+
+// entry is complete content in the disk tier.
+type entry struct {
+	size int64
+	// used is when the content was last asked for, in seconds since 1970. It is stored on each hit without a lock, and
+	// written out in batches.
+	used atomic.Int64
+}
+
+// shard is a part of the table of all content. A digest is in entries, in fills, or unknown; it moves from fills to
+// entries in one step under mu, so nobody sees a gap.
+type shard struct {
+	mu      sync.RWMutex // never held across a system call
+	entries map[oci.Digest]*entry
+	fills   map[oci.Digest]*fill
+	// parts holds what failed fills had received, for the next fill of the digest.
+	parts map[oci.Digest]*part
+}
+
+// index is the table of all content, in memory. The bbolt file (records.go) is its durable copy.
+type index struct {
+	shards [shardCount]shard
+	// bytes and blobs count the entries.
+	bytes, blobs atomic.Int64
+}
+
+func newIndex() *index {
+	x := new(index)
+	for i := range x.shards {
+		x.shards[i].entries = make(map[oci.Digest]*entry)
+		x.shards[i].fills = make(map[oci.Digest]*fill)
+		x.shards[i].parts = make(map[oci.Digest]*part)
+	}
+	return x
+}
+
+func (x *index) shard(d oci.Digest) *shard { return &x.shards[d.Sum64()%shardCount] }
+
+// find returns the complete content or the running fill of d; at most one of them is set.
+func (x *index) find(d oci.Digest) (*entry, *fill) {
+	s := x.shard(d)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.entries[d], s.fills[d]
+}
+
+// put makes content of size known as complete, unless it is known already or a fill of it runs.
+func (x *index) put(d oci.Digest, e *entry) bool {
+	s := x.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[d] != nil || s.fills[d] != nil {
+		return false
+	}
+	x.addLocked(s, d, e)
+	return true
+}
+
+// exchange takes a fill of d out of the table and, in the same step, puts in what it has made: complete content, a part
+// to be continued, or neither.
+func (x *index) exchange(d oci.Digest, e *entry, p *part) {
+	s := x.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.fills, d)
+	if e != nil {
+		x.addLocked(s, d, e)
+	}
+	if p != nil {
+		s.parts[d] = p
+	}
+}
+
+func (x *index) addLocked(s *shard, d oci.Digest, e *entry) {
+	s.entries[d] = e
+	x.bytes.Add(e.size)
+	x.blobs.Add(1)
+}
+
+// take removes the entry e of d and reports whether it was still there.
+func (x *index) take(d oci.Digest, e *entry) bool {
+	s := x.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[d] != e {
+		return false
+	}
+	delete(s.entries, d)
+	x.bytes.Add(-e.size)
+	x.blobs.Add(-1)
+	return true
+}
+
+// each calls visit for all complete content, shard by shard; the shard's lock is held meanwhile, so visit is short.
+func (x *index) each(visit func(oci.Digest, *entry)) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		for d, e := range s.entries {
+			visit(d, e)
+		}
+		s.mu.RUnlock()
+	}
+}
+
+// eachFill calls visit for all running fills, outside of every lock.
+func (x *index) eachFill(visit func(*fill)) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		fills := slices.Collect(maps.Values(s.fills))
+		s.mu.RUnlock()
+		for _, f := range fills {
+			visit(f)
+		}
+	}
+}

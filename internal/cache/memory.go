@@ -1,0 +1,160 @@
+package cache
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"mirror/internal/oci"
+)
+
+const (
+	// offerQueue and offerBytes bound what waits to be taken into memory. Ristretto's own queue holds 32,768 items outside
+	// its cost bound, which is gigabytes of blobs (measured: 32 GiB against a cap of 64 MiB), so only one item at a time
+	// ever enters it.
+	offerQueue = 256
+	offerBytes = 32 << 20
+	// itemOverhead is the cost of an item beside its bytes, so that a million empty blobs are not free.
+	itemOverhead = 256
+	// countersPerItem is what ristretto's authors recommend for its admission counters.
+	countersPerItem = 10
+	// typicalItem is the size that the number of counters is based on: a manifest or a config.
+	typicalItem = 16 << 10
+)
+
+// memoryBlob is content in memory. Its bytes are never written to, so whoever holds them may go on after eviction.
+type memoryBlob struct {
+	digest oci.Digest
+	data   []byte
+	entry  *entry
+	held   atomic.Bool // counted in memory.bytes and memory.blobs
+}
+
+func (b *memoryBlob) cost() int64 { return int64(len(b.data)) + itemOverhead }
+
+// memory is the memory tier: small blobs that were asked for more than once. Admission is TinyLFU, eviction sampled LFU.
+type memory struct {
+	maxBlob int64
+	cache   *ristretto.Cache[uint64, *memoryBlob]
+	offers  chan *memoryBlob
+	offered atomic.Int64  // bytes in offers
+	stop    chan struct{} // closed by close
+	done    chan struct{}
+
+	bytes, blobs atomic.Int64 // what is held
+	onEvict      func(bytes int64)
+}
+
+// newMemory returns a memory tier, or nil when the configuration switches it off. All methods work on nil.
+func newMemory(cfg MemoryConfig, onEvict func(int64)) (*memory, error) {
+	if cfg.MaxSize <= 0 {
+		return nil, nil
+	}
+	m := &memory{maxBlob: int64(cfg.MaxBlob), offers: make(chan *memoryBlob, offerQueue), stop: make(chan struct{}), done: make(chan struct{}), onEvict: onEvict}
+	var err error
+	m.cache, err = ristretto.NewCache(&ristretto.Config[uint64, *memoryBlob]{
+		NumCounters:        max(1024, countersPerItem*int64(cfg.MaxSize)/typicalItem),
+		MaxCost:            int64(cfg.MaxSize),
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+		OnEvict:            m.evicted,
+		OnExit:             m.left,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make memory tier: %w", err)
+	}
+	go m.admit()
+	return m, nil
+}
+
+// get returns content in memory, or nil. Somebody can make two digests whose keys collide, so the digest is compared.
+func (m *memory) get(d oci.Digest) *memoryBlob {
+	if m == nil {
+		return nil
+	}
+	b, ok := m.cache.Get(d.Sum64())
+	if !ok || b == nil || b.digest != d {
+		return nil
+	}
+	return b
+}
+
+// takes reports whether content of this size may enter the tier.
+func (m *memory) takes(size int64) bool { return m != nil && size <= m.maxBlob }
+
+// offer proposes content for the tier, without waiting: when too much is proposed at once, it is passed over and may be
+// proposed again by the next hit on disk.
+func (m *memory) offer(d oci.Digest, data []byte, e *entry) {
+	if !m.takes(int64(len(data))) || m.offered.Load() > offerBytes {
+		return
+	}
+	b := &memoryBlob{digest: d, data: data, entry: e}
+	m.offered.Add(b.cost())
+	select {
+	case m.offers <- b:
+	default:
+		m.offered.Add(-b.cost())
+	}
+}
+
+// admit hands offers to ristretto one by one, waiting for each to leave its queue.
+func (m *memory) admit() {
+	defer close(m.done)
+	for {
+		select {
+		case b := <-m.offers:
+			m.take(b)
+		case <-m.stop:
+			return
+		}
+	}
+}
+
+func (m *memory) take(b *memoryBlob) {
+	b.held.Store(true)
+	m.bytes.Add(b.cost())
+	m.blobs.Add(1)
+	if !m.cache.Set(b.digest.Sum64(), b, b.cost()) {
+		m.release(b)
+	}
+	m.cache.Wait()
+	m.offered.Add(-b.cost())
+}
+
+// drop removes content from the tier.
+func (m *memory) drop(d oci.Digest) {
+	if m != nil && m.get(d) != nil {
+		m.cache.Del(d.Sum64())
+	}
+}
+
+func (m *memory) evicted(item *ristretto.Item[*memoryBlob]) {
+	if item.Value != nil {
+		m.onEvict(item.Cost)
+	}
+}
+
+// left is called once a value is out of ristretto: evicted, refused, replaced or deleted. The value may be nil.
+func (m *memory) left(b *memoryBlob) {
+	if b != nil {
+		m.release(b)
+	}
+}
+
+func (m *memory) release(b *memoryBlob) {
+	if b.held.Swap(false) {
+		m.bytes.Add(-b.cost())
+		m.blobs.Add(-1)
+	}
+}
+
+// close stops the tier's goroutines. What is offered later is not taken.
+func (m *memory) close() {
+	if m == nil {
+		return
+	}
+	close(m.stop)
+	<-m.done
+	m.cache.Close()
+}

@@ -1,0 +1,103 @@
+package cache
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics counts what the cache does. Gauges are read from the cache when somebody scrapes.
+type metrics struct {
+	complete, resumed, failed, mismatch prometheus.Counter
+	evictedDisk, evictedMemory          prometheus.Counter
+}
+
+func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
+	fills := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mirror_fills_total",
+		Help: "Fills that have ended, by outcome; each fill counts once. complete: stored without interruption. resumed: stored after at least one interruption. failed: the source or the disk gave up. mismatch: the bytes did not have the digest.",
+	}, []string{"outcome"})
+	evicted := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mirror_cache_evicted_bytes_total", Help: "Bytes of content dropped to make room, by tier.",
+	}, []string{"tier"})
+	reg.MustRegister(fills, evicted, &gauges{c})
+	return &metrics{
+		complete: fills.WithLabelValues("complete"), resumed: fills.WithLabelValues("resumed"),
+		failed: fills.WithLabelValues("failed"), mismatch: fills.WithLabelValues("mismatch"),
+		evictedDisk: evicted.WithLabelValues("disk"), evictedMemory: evicted.WithLabelValues("memory"),
+	}
+}
+
+// fillEnded counts the end of a fill.
+func (m *metrics) fillEnded(resumed bool, err error) {
+	switch {
+	case errors.Is(err, ErrWrongContent):
+		m.mismatch.Inc()
+	case err != nil:
+		m.failed.Inc()
+	case resumed:
+		m.resumed.Inc()
+	default:
+		m.complete.Inc()
+	}
+}
+
+func (m *metrics) evictedFromMemory(n int64) { m.evictedMemory.Add(float64(n)) }
+
+// gauges reports what the cache holds at the moment of a scrape.
+type gauges struct{ cache *Cache }
+
+var (
+	_ prometheus.Collector = (*gauges)(nil)
+
+	bytesDesc = prometheus.NewDesc("mirror_cache_bytes", "Bytes held, by tier; partial is what fills have received so far.", []string{"tier"}, nil)
+	blobsDesc = prometheus.NewDesc("mirror_cache_blobs", "Blobs held, by tier.", []string{"tier"}, nil)
+	fillsDesc = prometheus.NewDesc("mirror_fills_in_flight", "Fills that are running.", nil, nil)
+	limitDesc = prometheus.NewDesc("mirror_cache_limit_bytes", "The size limit of the disk tier, partial content included.", nil, nil)
+)
+
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{bytesDesc, blobsDesc, fillsDesc, limitDesc} {
+		ch <- d
+	}
+}
+
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	c := g.cache
+	gauge := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	if c.memory != nil {
+		gauge(bytesDesc, c.memory.bytes.Load(), "memory")
+		gauge(blobsDesc, c.memory.blobs.Load(), "memory")
+	}
+	gauge(bytesDesc, c.index.bytes.Load(), "disk")
+	gauge(blobsDesc, c.index.blobs.Load(), "disk")
+	fills, parts, bytes := c.partial()
+	gauge(bytesDesc, bytes, "partial")
+	gauge(blobsDesc, fills+parts, "partial")
+	gauge(fillsDesc, fills)
+	gauge(limitDesc, c.room.limit)
+}
+
+// partial counts running fills, resting parts and the bytes that both have.
+func (c *Cache) partial() (fills, parts, bytes int64) {
+	c.index.eachFill(func(f *fill) {
+		fills++
+		f.mu.Lock()
+		if f.part != nil {
+			bytes += f.part.present.total()
+		}
+		f.mu.Unlock()
+	})
+	for i := range c.index.shards {
+		s := &c.index.shards[i]
+		s.mu.RLock()
+		for _, p := range s.parts {
+			parts++
+			bytes += p.reserved
+		}
+		s.mu.RUnlock()
+	}
+	return fills, parts, bytes
+}

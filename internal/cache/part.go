@@ -1,0 +1,118 @@
+package cache
+
+import (
+	"hash"
+	"os"
+	"time"
+
+	"mirror/internal/oci"
+)
+
+const (
+	// partAge and partCount bound what failed fills leave behind: an hour is longer than any client retries.
+	partAge   = time.Hour
+	partCount = 256
+)
+
+// part is content that is not complete: a sparse partial file and the set of bytes that are in it. It belongs to a fill,
+// or rests in the table for the next fill of its digest.
+type part struct {
+	file    *os.File
+	size    int64 // of the whole content; -1 while unknown
+	present spans
+	// hash has seen the first hashed bytes of the content.
+	hash   hash.Hash
+	hashed int64
+	// reserved is how much room the part holds.
+	reserved int64
+	rested   time.Time
+}
+
+// prefix returns how many bytes from the start are present without a gap.
+func (p *part) prefix() int64 { return p.present.endFrom(0) }
+
+// whole reports whether every byte is present.
+func (p *part) whole() bool { return p.size >= 0 && p.present.total() == p.size }
+
+// newPart makes an empty part in the disk tier.
+func (c *Cache) newPart(d oci.Digest, size int64) (*part, error) {
+	reserve := max(0, size)
+	if err := c.reserve(reserve); err != nil {
+		return nil, err
+	}
+	file, err := c.disk.create(d)
+	if err != nil {
+		c.room.give(reserve)
+		return nil, diskError("create partial file", err)
+	}
+	return &part{file: file, size: size, hash: d.Hash(), reserved: reserve}, nil
+}
+
+// book makes sure that the part holds room for bytes up to end.
+func (c *Cache) book(p *part, end int64) error {
+	if end <= p.reserved {
+		return nil
+	}
+	if err := c.reserve(end - p.reserved); err != nil {
+		return err
+	}
+	p.reserved = end
+	return nil
+}
+
+// growStep is how much room content of unknown size reserves at a time.
+const growStep = 4 << 20
+
+// discardPart removes a part and gives its room back.
+func (c *Cache) discardPart(p *part) {
+	if err := c.disk.discard(p.file); err != nil {
+		c.log.Warn("partial file could not be unlinked; the next start sweeps it", "error", err)
+	}
+	_ = p.file.Close() // nothing in it is wanted any more
+	c.room.give(p.reserved)
+}
+
+// takePart removes the resting part of d from the table, if there is one. The caller holds the shard's lock.
+func (s *shard) takePart(d oci.Digest) *part {
+	p := s.parts[d]
+	delete(s.parts, d)
+	return p
+}
+
+// dropParts discards resting parts, oldest first, until need bytes are free, and those that have rested too long or are
+// too many anyway. It returns the bytes freed.
+func (c *Cache) dropParts(need int64) int64 {
+	var freed int64
+	for {
+		d, oldest, count := c.oldestPart()
+		if oldest == nil || freed >= need && count <= partCount && time.Since(oldest.rested) < partAge {
+			return freed
+		}
+		s := c.index.shard(d)
+		s.mu.Lock()
+		mine := s.parts[d] == oldest
+		if mine {
+			delete(s.parts, d)
+		}
+		s.mu.Unlock()
+		if mine {
+			c.discardPart(oldest)
+			freed += oldest.reserved
+		}
+	}
+}
+
+func (c *Cache) oldestPart() (d oci.Digest, oldest *part, count int) {
+	for i := range c.index.shards {
+		s := &c.index.shards[i]
+		s.mu.RLock()
+		for digest, p := range s.parts {
+			count++
+			if oldest == nil || p.rested.Before(oldest.rested) {
+				d, oldest = digest, p
+			}
+		}
+		s.mu.RUnlock()
+	}
+	return d, oldest, count
+}

@@ -1,0 +1,138 @@
+package cache
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"mirror/internal/oci"
+)
+
+// room accounts for the bytes of the disk tier: complete content, partial content, and what running fills have reserved.
+// The sum never exceeds the limit.
+type room struct {
+	mu    sync.Mutex
+	limit int64
+	taken int64
+}
+
+// take reserves n bytes and reports whether there was room; short is how much was lacking.
+func (r *room) take(n int64) (short int64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken+n > r.limit {
+		return r.taken + n - r.limit, false
+	}
+	r.taken += n
+	return 0, true
+}
+
+// hold accounts for content found at start, limit or not.
+func (r *room) hold(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken += n
+}
+
+// give returns n bytes.
+func (r *room) give(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken -= n
+	if r.taken < 0 {
+		panic("BUG: more room given back than taken")
+	}
+}
+
+// over returns by how much the limit is exceeded, which happens only when it was lowered between two runs.
+func (r *room) over() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(0, r.taken-r.limit)
+}
+
+// reserve takes n bytes, evicting for them when needed. It fails with ErrNoRoom when even an empty cache would be too
+// small or everything that is left is in use by fills.
+func (c *Cache) reserve(n int64) error {
+	if n > c.room.limit {
+		return ErrNoRoom
+	}
+	for {
+		short, ok := c.room.take(n)
+		if ok {
+			return nil
+		}
+		if !c.evict(short) {
+			return ErrNoRoom
+		}
+	}
+}
+
+// victim is a candidate for eviction.
+type victim struct {
+	digest oci.Digest
+	entry  *entry
+	used   int64
+}
+
+// evict makes at least need bytes of room: first what failed fills have left, then what was used longest ago. It makes a
+// little more than was asked for, because finding the oldest means looking at everything. It reports whether any room
+// was made. The policy is deliberately plain; its seam is coldest.
+func (c *Cache) evict(need int64) bool {
+	c.evicting.Lock()
+	defer c.evicting.Unlock()
+	freed := c.dropParts(need)
+	if freed >= need {
+		return true
+	}
+	slack := c.room.limit / 50
+	victims := c.coldest(need - freed + slack)
+	freed += c.discardAll(victims)
+	return freed > 0
+}
+
+// coldest returns the contents used longest ago that together have at least need bytes, or all there are.
+func (c *Cache) coldest(need int64) []victim {
+	var all []victim
+	c.index.each(func(d oci.Digest, e *entry) { all = append(all, victim{d, e, e.used.Load()}) })
+	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.used, b.used) })
+	var size int64
+	for i, v := range all {
+		if size >= need {
+			return all[:i]
+		}
+		size += v.entry.size
+	}
+	return all
+}
+
+// discardAll removes contents in the order that a crash survives: out of the table, out of the index file, then unlinked.
+// A file left by a crash in between is found and taken in again by the next start. It returns the bytes freed.
+func (c *Cache) discardAll(victims []victim) int64 {
+	// A fill that stores the same digest again must not have its new file unlinked by us.
+	c.names.Lock()
+	defer c.names.Unlock()
+	taken := victims[:0:0]
+	digests := make([]oci.Digest, 0, len(victims))
+	for _, v := range victims {
+		if c.index.take(v.digest, v.entry) {
+			taken = append(taken, v)
+			digests = append(digests, v.digest)
+		}
+	}
+	if err := c.records.remove(digests); err != nil {
+		c.log.Warn("record of evicted content stays; the next start takes it out", "error", err)
+	}
+	var freed int64
+	for _, v := range taken {
+		c.memory.drop(v.digest)
+		if err := c.disk.remove(v.digest); err != nil {
+			c.log.Warn("evicted content could not be unlinked; the next start finds it", "digest", v.digest, "error", err)
+			continue // its bytes are still on the disk, so they stay accounted for
+		}
+		freed += v.entry.size
+	}
+	c.room.give(freed)
+	c.metrics.evictedDisk.Add(float64(freed))
+	return freed
+}

@@ -1,0 +1,131 @@
+package cache
+
+import (
+	"context"
+	"math"
+	"time"
+)
+
+// sideBudget is how much a fetch that was started for one reader brings before it looks whether a reader still waits for
+// it. Clients that read in parallel ask for "from here to the end" and take one chunk.
+const sideBudget = 8 << 20
+
+// The scheduler decides which bytes are fetched next: first what a waiting reader needs, then the first gap. It runs
+// under fill.mu whenever something changes that matters to it; it has no goroutine.
+
+// scheduleLocked starts whatever should be running and is not.
+func (f *fill) scheduleLocked() {
+	if f.stopped || f.part == nil {
+		return
+	}
+	f.frontLocked()
+	for w := range f.waits {
+		f.wantLocked(w)
+	}
+}
+
+// frontLocked makes sure that one fetch works at the first gap that no fetch owns.
+func (f *fill) frontLocked() {
+	for _, t := range f.fetches {
+		if t.front {
+			return
+		}
+	}
+	if at, ok := f.firstGapLocked(); ok {
+		f.startLocked(at, f.endLocked(), true)
+	}
+}
+
+// firstGapLocked returns the first missing byte that no running fetch is going to bring.
+func (f *fill) firstGapLocked() (int64, bool) {
+	at := f.part.present.endFrom(0)
+	for at < f.endLocked() {
+		owner := f.ownerLocked(at)
+		if owner == nil {
+			return at, true
+		}
+		at = f.part.present.endFrom(owner.limit)
+	}
+	return 0, false
+}
+
+// wantLocked sees to it that what a sleeping reader needs will come soon.
+func (f *fill) wantLocked(w *wait) {
+	if f.stopped || !f.opened || f.sequential || f.part.size < 0 || len(f.fetches) >= f.request.Fetches {
+		return
+	}
+	at := f.part.present.endFrom(w.pos)
+	if at > w.pos || at >= f.part.size {
+		return // it is there, and only held back
+	}
+	if owner := f.ownerLocked(at); owner != nil && at-owner.pos <= owner.near() {
+		return
+	}
+	f.startLocked(at, min(w.end, f.part.size), false)
+}
+
+// waitedForLocked reports whether a reader sleeps for bytes that the fetch will bring soon.
+func (f *fill) waitedForLocked(t *fetch) bool {
+	for w := range f.waits {
+		if at := f.part.present.endFrom(w.pos); at >= t.pos && at-t.pos <= t.near() {
+			return true
+		}
+	}
+	return false
+}
+
+// ownerLocked returns the fetch that is going to bring the byte at off.
+func (f *fill) ownerLocked(off int64) *fetch {
+	for _, t := range f.fetches {
+		if t.pos <= off && off < t.limit {
+			return t
+		}
+	}
+	return nil
+}
+
+// endLocked is where the content ends, as far as known.
+func (f *fill) endLocked() int64 {
+	if f.part.size < 0 {
+		return math.MaxInt64
+	}
+	return f.part.size
+}
+
+// startLocked starts a fetch of [at, end). It stops where present bytes or another fetch begin, and a fetch that it starts
+// inside of now stops before it.
+func (f *fill) startLocked(at, end int64, front bool) {
+	end = min(end, f.part.present.startAfter(at))
+	for _, t := range f.fetches {
+		if t.pos > at {
+			end = min(end, t.pos)
+		} else if t.limit > at {
+			t.limit = at
+		}
+	}
+	t := &fetch{fill: f, front: front, pos: at, limit: end, budget: at + sideBudget, started: time.Now(), origin: at}
+	t.ctx, t.cancel = context.WithCancel(f.ctx)
+	f.fetches = append(f.fetches, t)
+	f.fetching.Add(1)
+	go t.run()
+}
+
+// fetchEndedLocked takes a fetch off the list. An error means that it has given up; the fill gives up with it when no
+// other fetch is left that could still bring something, or when too many gave up without progress.
+func (f *fill) fetchEndedLocked(t *fetch, err error) {
+	for i := range f.fetches {
+		if f.fetches[i] == t {
+			f.fetches = append(f.fetches[:i], f.fetches[i+1:]...)
+			break
+		}
+	}
+	if err != nil {
+		f.giveUps++
+		if fatal(err) || len(f.fetches) == 0 && t.front || f.giveUps > f.request.Fetches {
+			f.stopLocked(err)
+			return
+		}
+	}
+	f.settleLocked()
+	f.scheduleLocked()
+}
