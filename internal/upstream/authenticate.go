@@ -1,0 +1,196 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// maxKnown bounds what is remembered about which repository wants which authentication.
+const maxKnown = 4096
+
+// demand is what an endpoint wants to see for a repository, learned from a challenge.
+type demand struct {
+	basic bool
+	token tokenKey // when not basic
+}
+
+// demands remembers what was learned, so that the next request brings its token along.
+type demands struct {
+	mu    sync.Mutex
+	known map[string]demand // by endpoint and repository
+}
+
+func demandKey(e *endpoint, repository string) string { return e.url.String() + " " + repository }
+
+func (d *demands) lookup(e *endpoint, repository string) (demand, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found, ok := d.known[demandKey(e, repository)]
+	return found, ok
+}
+
+func (d *demands) learn(e *endpoint, repository string, what demand) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil || len(d.known) >= maxKnown {
+		// Starting afresh costs one refused request per repository in use.
+		d.known = make(map[string]demand)
+	}
+	d.known[demandKey(e, repository)] = what
+}
+
+func (d *demands) forget(e *endpoint, repository string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.known, demandKey(e, repository))
+}
+
+// login is the authentication of one call: what was sent last, and which scopes a token was fetched for already.
+type login struct {
+	registry   *Registry
+	endpoint   *endpoint
+	repository string
+	sent       string // value of the Authorization header
+	asked      map[tokenKey]bool
+	reset      bool // the call was repeated without authentication once
+}
+
+// authenticated sends the call to the endpoint, with what the endpoint is known to want, and answers challenges until
+// it is content or there is nothing more to offer. The last answer may still be a 401.
+func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*http.Request, *http.Response, error) {
+	l := &login{registry: r, endpoint: e, repository: c.repository, asked: map[tokenKey]bool{}}
+	if err := l.prepare(ctx); err != nil {
+		return nil, nil, err
+	}
+	for {
+		req := r.request(ctx, e, c)
+		if l.sent != "" {
+			req.Header.Set("Authorization", l.sent)
+		}
+		resp, err := r.send(ctx, r.home, c.kind, req)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized {
+			return req, resp, err
+		}
+		again, err := l.answer(ctx, resp)
+		if err != nil {
+			discard(resp)
+			return nil, nil, err
+		}
+		if !again {
+			return req, resp, nil
+		}
+		discard(resp)
+	}
+}
+
+// prepare offers what the endpoint wanted last time.
+func (l *login) prepare(ctx context.Context) error {
+	known, ok := l.registry.demands.lookup(l.endpoint, l.repository)
+	if !ok {
+		return nil
+	}
+	if known.basic {
+		return l.offerBasic(ctx)
+	}
+	// A token from memory may have been withdrawn, so this does not count as having asked.
+	value, err := l.registry.token(ctx, l.endpoint, known.token)
+	if err != nil {
+		return err
+	}
+	l.sent = "Bearer " + value
+	return nil
+}
+
+// answer finds out what a 401 wants. It returns false when that was offered already.
+func (l *login) answer(ctx context.Context, resp *http.Response) (again bool, err error) {
+	challenges := parseChallenges(resp.Header.Values("WWW-Authenticate"))
+	if len(challenges) == 0 {
+		if challenges, err = l.ping(ctx); err != nil {
+			return false, err
+		}
+	}
+	if value, isToken := strings.CutPrefix(l.sent, "Bearer "); isToken {
+		l.registry.tokens.drop(value)
+	}
+	if bearer, ok := findChallenge(challenges, "bearer"); ok {
+		return l.answerBearer(ctx, bearer)
+	}
+	// Some registries ask for basic authentication when it was really the token that they did not like. Without any
+	// they say what they want.
+	if strings.HasPrefix(l.sent, "Bearer ") && !l.reset {
+		l.registry.demands.forget(l.endpoint, l.repository)
+		l.sent, l.reset = "", true
+		return true, nil
+	}
+	if _, ok := findChallenge(challenges, "basic"); !ok || !l.registry.credentials.configured() {
+		return false, nil
+	}
+	if strings.HasPrefix(l.sent, "Basic ") {
+		l.registry.credentials.forget()
+		return false, nil
+	}
+	l.registry.demands.learn(l.endpoint, l.repository, demand{basic: true})
+	return true, l.offerBasic(ctx)
+}
+
+func (l *login) offerBasic(ctx context.Context) error {
+	secret, err := l.registry.credentials.get(ctx)
+	if err != nil {
+		return err
+	}
+	if secret.username == "" && secret.password == "" {
+		return fmt.Errorf("%w: the upstream wants a password, and the configured credential is a refresh token", ErrUnauthorized)
+	}
+	l.sent = secret.basic()
+	return nil
+}
+
+// answerBearer fetches a token to pull from the repository. When one was refused already, the scope that the challenge
+// names is tried, once.
+func (l *login) answerBearer(ctx context.Context, bearer challenge) (again bool, err error) {
+	if _, err := checkRealm(l.endpoint.url, bearer.params["realm"]); err != nil {
+		return false, err
+	}
+	key := tokenKey{realm: bearer.params["realm"], service: bearer.params["service"], scope: pullScope(l.repository)}
+	challenged := bearer.params["scope"]
+	if challenged != "" && (l.asked[key] || bearer.params["error"] == "insufficient_scope") {
+		key.scope = challenged
+	}
+	if l.asked[key] {
+		return false, nil
+	}
+	l.asked[key] = true
+	l.registry.demands.learn(l.endpoint, l.repository, demand{token: key})
+	value, err := l.registry.token(ctx, l.endpoint, key)
+	if err != nil {
+		return false, err
+	}
+	l.sent = "Bearer " + value
+	return true, nil
+}
+
+// pullScope is what we ever want: to read one repository. Without a repository (a ping) it is nothing.
+func pullScope(repository string) string {
+	if repository == "" {
+		return ""
+	}
+	return "repository:" + repository + ":pull"
+}
+
+// ping asks the endpoint's root for a challenge that the refused request came without.
+func (l *login) ping(ctx context.Context) ([]challenge, error) {
+	r := l.registry
+	req := r.request(ctx, l.endpoint, call{kind: kindPing, method: http.MethodGet, path: "/v2/"})
+	resp, err := r.send(ctx, r.home, kindPing, req)
+	if err != nil {
+		return nil, err
+	}
+	defer discard(resp)
+	if resp.StatusCode != http.StatusUnauthorized {
+		return nil, nil
+	}
+	return parseChallenges(resp.Header.Values("WWW-Authenticate")), nil
+}

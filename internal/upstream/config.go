@@ -1,0 +1,117 @@
+package upstream
+
+import (
+	"time"
+
+	"mirror/internal/units"
+)
+
+// Config describes one upstream registry.
+type Config struct {
+	// Registry is the name clients use: the host part of an image name, lower case, with the port when it is not 443.
+	Registry string `yaml:"registry"`
+	// Default makes this upstream answer requests that name no registry. At most one upstream has it.
+	Default bool `yaml:"default"`
+	// Endpoints are base URLs, tried in this order, those that failed a moment ago left out. Empty means
+	// https://<registry>. http:// must be spelt out.
+	Endpoints []string `yaml:"endpoints"`
+	// Hosts are virtual host names under which the mirror answers for this registry.
+	Hosts []string `yaml:"hosts"`
+	// Credentials are what the mirror shows to this registry. Zero means anonymous.
+	Credentials Credentials `yaml:"credentials"`
+	// CAFile names a PEM file with certificates that are trusted beside those of the system.
+	CAFile string `yaml:"ca_file"`
+	// Tags says how long a tag is believed.
+	Tags Freshness `yaml:"tags"`
+	// Limits bound what this registry is asked for.
+	Limits Limits `yaml:"limits"`
+	// Allow lists patterns of repositories that may be pulled; empty means all. "*" stands for any part of one name
+	// component, "**" also for slashes, "?" for one character.
+	Allow []string `yaml:"allow"`
+	// Deny lists patterns of repositories that may not be pulled. It counts before Allow.
+	Deny []string `yaml:"deny"`
+}
+
+// Credentials name where the secret for a registry is found. At most one of the three forms is set. Secrets are read
+// when they are needed and again when the upstream refuses them, so a file or helper may change them at any time.
+type Credentials struct {
+	// DockerConfig names a file in the format of Docker's config.json (auths, credHelpers and credsStore are used).
+	DockerConfig string `yaml:"docker_config"`
+	// Username goes together with PasswordFile.
+	Username string `yaml:"username"`
+	// PasswordFile names a file whose first line is the password or access token.
+	PasswordFile string `yaml:"password_file"`
+	// Helper is NAME of a program docker-credential-NAME in the PATH.
+	Helper string `yaml:"helper"`
+}
+
+// Freshness says how long what an upstream said about a tag is believed. Zero means the default.
+type Freshness struct {
+	// FreshFor is how long a tag is served without asking.
+	FreshFor time.Duration `yaml:"fresh_for"`
+	// StaleFor is how long after its last check a tag may still be served when the upstream does not answer.
+	StaleFor time.Duration `yaml:"stale_for"`
+	// MissingFor is how long an absent tag is taken to be absent without asking.
+	MissingFor time.Duration `yaml:"missing_for"`
+}
+
+// Limits bound what one registry is asked for.
+type Limits struct {
+	// Connections is the most connections at a time to one host. Zero means the default.
+	Connections int `yaml:"connections"`
+	// BlobConnections is the most connections at a time for one blob. Zero means the default.
+	BlobConnections int `yaml:"blob_connections"`
+	// Bandwidth bounds the bytes received per second, all transfers together. Zero means no limit.
+	Bandwidth units.Rate `yaml:"bandwidth"`
+	// Requests bounds the requests sent per second. Zero means no limit.
+	Requests int `yaml:"requests"`
+}
+
+// dockerHub is the name of Docker Hub in image names, and dockerHubAliases are other names people write for it.
+const dockerHub = "docker.io"
+
+var dockerHubAliases = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
+
+// DefaultConfigs returns the public registries that are mirrored when the configuration names none: all anonymous,
+// docker.io the default.
+func DefaultConfigs() []Config {
+	hub := Config{Registry: dockerHub, Default: true, Endpoints: []string{"https://registry-1.docker.io"}}
+	configs := []Config{hub.WithDefaults()}
+	for _, registry := range []string{
+		"ghcr.io", "quay.io", "registry.k8s.io", "gcr.io", "mcr.microsoft.com", "public.ecr.aws", "registry.gitlab.com",
+	} {
+		configs = append(configs, Config{Registry: registry}.WithDefaults())
+	}
+	return configs
+}
+
+// WithDefaults returns c with every zero value that has a default filled in: the endpoint, tags, and the numbers of
+// connections.
+func (c Config) WithDefaults() Config {
+	if len(c.Endpoints) == 0 && c.Registry != "" {
+		c.Endpoints = []string{defaultEndpoint(c.Registry)}
+	}
+	c.Tags.FreshFor = orDefault(c.Tags.FreshFor, time.Minute)
+	c.Tags.StaleFor = orDefault(c.Tags.StaleFor, 168*time.Hour)
+	c.Tags.MissingFor = orDefault(c.Tags.MissingFor, 30*time.Second)
+	c.Limits.Connections = orDefault(c.Limits.Connections, 64)
+	c.Limits.BlobConnections = orDefault(c.Limits.BlobConnections, 4)
+	return c
+}
+
+// defaultEndpoint returns where a registry is reached that has no endpoint configured. Docker Hub's name in image
+// names is not the host that speaks the protocol.
+func defaultEndpoint(registry string) string {
+	if registry == dockerHub {
+		return "https://registry-1.docker.io"
+	}
+	return "https://" + registry
+}
+
+func orDefault[T comparable](value, standard T) T {
+	var zero T
+	if value == zero {
+		return standard
+	}
+	return value
+}

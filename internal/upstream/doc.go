@@ -1,0 +1,11 @@
+// Package upstream speaks to remote registries politely: authenticated, limited, and quiet when they are down.
+//
+// A Set holds one Registry per configured upstream. A Registry has one or more endpoints, each with a breaker, and
+// answers five questions: what a reference names now (HeadManifest), what a manifest says (Manifest), the bytes of a
+// blob (HeadBlob, Blob), which tags there are (Tags), and what refers to a digest (Referrers). Nothing is cached here
+// but what makes the next request cheaper: tokens, challenges and what an upstream cannot do. Redirects are followed
+// by hand, so that credentials never leave the host they were configured for, and are never remembered.
+//
+// Every error names its upstream and matches one of the sentinels in errors.go. After a crash nothing of this package
+// is left behind.
+package upstream

@@ -1,0 +1,89 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// minBurst keeps a small bandwidth from cutting reads to crumbs.
+const minBurst = 64 << 10
+
+// limits are what the operator allows towards one upstream. A nil limiter does not limit.
+type limits struct {
+	requests  *rate.Limiter
+	bandwidth *rate.Limiter
+	// transfers has a place for each blob that may be on its way at once. They are fewer than the connections, so that
+	// the check of a tag never waits behind layers.
+	transfers chan struct{}
+}
+
+func newLimits(c Limits) limits {
+	l := limits{transfers: make(chan struct{}, max(1, c.Connections-max(1, c.Connections/8)))}
+	if c.Requests > 0 {
+		l.requests = rate.NewLimiter(rate.Limit(c.Requests), c.Requests)
+	}
+	if c.Bandwidth > 0 {
+		// A tenth of a second's worth at a time keeps the rate even without waking up for every packet.
+		l.bandwidth = rate.NewLimiter(rate.Limit(c.Bandwidth), max(int(c.Bandwidth/10), minBurst))
+	}
+	return l
+}
+
+// errLimited: our own limit, not the upstream's; nothing was sent.
+var errLimited = fmt.Errorf("%w: limits.requests of the configuration is used up", ErrTooManyRequests)
+
+// request waits for the permission to send one request. When it would come after ctx's deadline there is no wait.
+func (l limits) request(ctx context.Context) error {
+	if l.requests == nil {
+		return nil
+	}
+	// Whatever ended the wait, the upstream is not to blame, so the reason is always our limit.
+	if err := l.requests.Wait(ctx); err != nil {
+		return errLimited
+	}
+	return nil
+}
+
+// transfer waits for a place for one blob. release must be called once when the transfer is over.
+func (l limits) transfer(ctx context.Context, patience time.Duration) (release func(), err error) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case l.transfers <- struct{}{}:
+		return func() { <-l.transfers }, nil
+	case <-timer.C:
+	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			return nil, context.Canceled
+		}
+	}
+	return nil, errBusy
+}
+
+// room returns how many of n bytes may be read at a time.
+func (l limits) room(n int) int {
+	if l.bandwidth == nil {
+		return n
+	}
+	return min(n, l.bandwidth.Burst())
+}
+
+// charge counts n received bytes, no more than room said, without waiting: whoever waits next waits for them too.
+func (l limits) charge(n int) {
+	if l.bandwidth != nil {
+		l.bandwidth.ReserveN(time.Now(), n)
+	}
+}
+
+// received waits until n received bytes, no more than room said, are within the bandwidth. The sender is slowed by the
+// receive window filling up.
+func (l limits) received(ctx context.Context, n int) error {
+	if l.bandwidth == nil || n == 0 {
+		return nil
+	}
+	return l.bandwidth.WaitN(ctx, n)
+}

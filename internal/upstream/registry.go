@@ -1,0 +1,161 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// capabilityLife is how long it is remembered that an upstream lacks something. Registries are upgraded now and then.
+const capabilityLife = 6 * time.Hour
+
+// Registry is the client of one upstream registry. It is safe for use by many goroutines.
+type Registry struct {
+	name      string
+	config    Config
+	rules     rules
+	agent     string // User-Agent
+	via       string // Via, by which a loop of mirrors is noticed
+	endpoints []*endpoint
+	home      *http.Transport // to the endpoints
+	away      *http.Transport // to where an upstream points; refuses private addresses
+	limits    limits
+	times     timings
+	metrics   *registryMetrics
+
+	credentials *credentials
+	tokens      tokens
+	demands     demands
+
+	private     atomic.Bool // an endpoint is at a private address
+	remaining   atomic.Int64
+	noHead      absence
+	noReferrers absence
+
+	// life ends with the Set. What is not part of one request, token exchanges, ends with it.
+	life context.Context
+}
+
+// endpoint is one base URL of a registry.
+type endpoint struct {
+	url     *url.URL
+	breaker *breaker
+}
+
+// absence remembers for some hours that an upstream lacks an ability.
+type absence struct{ until atomic.Int64 }
+
+func (a *absence) noted() bool { return time.Now().UnixNano() < a.until.Load() }
+func (a *absence) note()       { a.until.Store(time.Now().Add(capabilityLife).UnixNano()) }
+
+// newRegistry builds the client for one upstream. The configuration has defaults filled in and is valid.
+func newRegistry(life context.Context, c Config, version, instanceID string, log *slog.Logger, m *metrics) (*Registry, error) {
+	roots, err := trustedRoots(c.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{
+		name: c.Registry, config: c, agent: "mirror/" + version, via: "1.1 mirror-" + instanceID,
+		limits: newLimits(c.Limits), times: standardTimings(), metrics: m.of(c.Registry), life: life,
+		credentials: &credentials{config: c.Credentials, registry: c.Registry},
+	}
+	if r.rules, err = compileRules(c.Allow, c.Deny); err != nil {
+		return nil, err
+	}
+	r.remaining.Store(-1)
+	for _, base := range c.Endpoints {
+		if err := r.addEndpoint(base, log.With("upstream", c.Registry)); err != nil {
+			return nil, err
+		}
+	}
+	r.home = newTransport(c.Limits.Connections, roots, r.noting)
+	r.away = newTransport(c.Limits.Connections, roots, r.guarding)
+	r.away.Proxy = nil // abroad decides about proxies
+	return r, nil
+}
+
+func (r *Registry) addEndpoint(base string, log *slog.Logger) error {
+	u, err := url.Parse(base)
+	if err != nil {
+		return fmt.Errorf("parse endpoint: %w", err)
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	e := &endpoint{url: u}
+	e.breaker = newBreaker(func(open bool, pause time.Duration, cause error) {
+		if open {
+			log.Warn("endpoint "+redactedURL(u)+" is left alone for a while", "duration", pause, "error", cause)
+			return
+		}
+		log.Info("endpoint " + redactedURL(u) + " answers again")
+	})
+	r.endpoints = append(r.endpoints, e)
+	return nil
+}
+
+// Name returns the registry's name as people write it in image names.
+func (r *Registry) Name() string { return r.name }
+
+// Anonymous reports whether no credentials are configured, so that what is pulled is open to everybody.
+func (r *Registry) Anonymous() bool { return !r.credentials.configured() }
+
+// Freshness returns how long a tag of this registry is believed.
+func (r *Registry) Freshness() Freshness { return r.config.Tags }
+
+// Allows reports whether allow and deny of the configuration let the repository be pulled.
+func (r *Registry) Allows(name string) bool { return r.rules.allows(name) }
+
+// BlobConnections returns the most connections that one blob may take.
+func (r *Registry) BlobConnections() int { return r.config.Limits.BlobConnections }
+
+// Available reports whether a request would be sent: some endpoint works as far as is known, or it is time to try one
+// again. It costs no I/O. While it is false, what is stale had better be served at once.
+func (r *Registry) Available() bool {
+	for _, e := range r.endpoints {
+		if e.breaker.ready() {
+			return true
+		}
+	}
+	return false
+}
+
+// permit returns ErrNotAllowed for a repository that the configuration excludes.
+func (r *Registry) permit(name string) error {
+	if !r.rules.allows(name) {
+		return ErrNotAllowed
+	}
+	return nil
+}
+
+// named puts the upstream before an error that leaves the package.
+func (r *Registry) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("upstream %s: %w", r.name, err)
+}
+
+// close ends what no request holds any more.
+func (r *Registry) close() {
+	r.home.CloseIdleConnections()
+	r.away.CloseIdleConnections()
+}
+
+// reload forgets the credential and everything that was obtained with it.
+func (r *Registry) reload() {
+	r.credentials.forget()
+	r.tokens.clear()
+}
+
+// statusOf returns the status that an error reports, or zero.
+func statusOf(err error) int {
+	if status, ok := errors.AsType[*StatusError](err); ok {
+		return status.Status
+	}
+	return 0
+}
