@@ -1,0 +1,197 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mirror/internal/cache"
+	"mirror/internal/catalog"
+	"mirror/internal/oci"
+	"mirror/internal/upstream"
+)
+
+// Blob is an open blob and where it came from. The caller closes it.
+type Blob struct {
+	*cache.Blob
+	Outcome Outcome
+	Source  Source
+}
+
+// Stat is what a HEAD of a blob tells.
+type Stat struct {
+	Size    int64 // in bytes; -1 when the upstream did not tell
+	Outcome Outcome
+	Source  Source
+}
+
+// Blob opens a blob of a repository: from the cache, by joining its fill, or by starting one. When it returns, a status
+// can be sent: the upstream has answered and the size is known, if the upstream tells it at all. It waits at most as long
+// as ctx; the fill goes on without.
+func (m *Mirror) Blob(ctx context.Context, repo oci.Repository, d oci.Digest) (*Blob, error) {
+	b, err := m.blob(ctx, repo, d)
+	if err != nil {
+		m.metrics.lookup(blobKind, Miss, Upstream)
+		return nil, fmt.Errorf("blob %s of %s: %w", d, repo, err)
+	}
+	m.metrics.lookup(blobKind, b.Outcome, b.Source)
+	return b, nil
+}
+
+func (m *Mirror) blob(ctx context.Context, repo oci.Repository, d oci.Digest) (*Blob, error) {
+	up, err := m.registry(repo)
+	if err != nil {
+		return nil, err
+	}
+	link, linked := m.catalog.Link(repo, d)
+	b, err := m.cache.Open(d)
+	switch {
+	case err == nil:
+		b, err := m.present(ctx, up, repo, d, b, linked && mayServe(up, link))
+		return m.orPass(ctx, up, repo, d, b, err)
+	case errors.Is(err, cache.ErrNotFound):
+		b, err := m.fill(ctx, up, repo, d, link, linked)
+		return m.orPass(ctx, up, repo, d, b, err)
+	}
+	return m.orPass(ctx, up, repo, d, nil, err)
+}
+
+// mayServe reports whether content that is here may be served through a repository that it is linked to. A manifest that
+// names it is enough only where the mirror reads without credentials, because not every registry checks that a
+// repository holds what its manifests name.
+func mayServe(up *upstream.Registry, link catalog.Link) bool { return link.Confirmed || up.Anonymous() }
+
+// present serves content that is stored or being filled, after asking the upstream whether this repository has it, unless
+// that is known.
+func (m *Mirror) present(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, b *cache.Blob, visible bool) (*Blob, error) {
+	outcome := Hit
+	if b.Tier() == cache.TierSource {
+		outcome = Join
+	}
+	if !visible {
+		if _, err := m.confirm(ctx, up, repo, d); err != nil {
+			_ = b.Close() // nothing was read
+			return nil, err
+		}
+	}
+	return m.ready(ctx, b, outcome)
+}
+
+// confirm asks the upstream whether a repository holds content, and links it if so. It returns the content's size.
+func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) (int64, error) {
+	key := name{repo, oci.Reference{Digest: d}}
+	if m.missing.has(key) {
+		return 0, errMissing(repo)
+	}
+	size, err := up.HeadBlob(ctx, repo.Name, d)
+	if err != nil {
+		m.noteMissing(up, key, err)
+		return 0, err
+	}
+	m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: size, Confirmed: true}})
+	return size, nil
+}
+
+// fill starts a fill through the repository, or joins one that has just started. A source that answers is the
+// confirmation that the repository holds the content.
+func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, link catalog.Link, linked bool) (*Blob, error) {
+	key := name{repo, oci.Reference{Digest: d}}
+	if m.missing.has(key) {
+		return nil, errMissing(repo)
+	}
+	request := cache.Request{Digest: d, Size: -1, From: source(up, repo.Name, d), Fetches: up.BlobConnections()}
+	if linked {
+		request.Size = link.Size
+	}
+	blob, joined, err := m.cache.Fill(request)
+	if err != nil {
+		return nil, err
+	}
+	if joined {
+		return m.present(ctx, up, repo, d, blob, linked && mayServe(up, link))
+	}
+	b, err := m.ready(ctx, blob, Miss)
+	if err != nil {
+		m.noteMissing(up, key, err)
+		return nil, err
+	}
+	m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: b.Size(), Confirmed: true}})
+	return b, nil
+}
+
+// ready waits until a status can be sent.
+func (m *Mirror) ready(ctx context.Context, b *cache.Blob, outcome Outcome) (*Blob, error) {
+	if err := b.Ready(ctx); err != nil {
+		_ = b.Close() // nothing was read
+		return nil, err
+	}
+	return &Blob{Blob: b, Outcome: outcome, Source: sourceOf(b.Tier())}, nil
+}
+
+// orPass serves content straight from the upstream, through the repository that was asked for, when the reason for an
+// error is that it could not be kept or read here. The client must not suffer for a full disk.
+func (m *Mirror) orPass(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, b *Blob, err error) (*Blob, error) {
+	if !storeTrouble(err) {
+		return b, err
+	}
+	if held, ok := m.noStore.pass(); ok {
+		m.log.Warn("content passes through without being stored: raise cache.max_size or look after the disk",
+			"repository", repo, "digest", d, "error", err, "held_back", held)
+	}
+	return m.ready(ctx, m.cache.Pass(cache.Request{Digest: d, Size: -1, From: source(up, repo.Name, d), Fetches: 1}), Miss)
+}
+
+// StatBlob answers a HEAD. It opens nothing upstream but a HEAD, and starts no fill.
+func (m *Mirror) StatBlob(ctx context.Context, repo oci.Repository, d oci.Digest) (Stat, error) {
+	s, err := m.statBlob(ctx, repo, d)
+	if err != nil {
+		m.metrics.lookup(blobKind, Miss, Upstream)
+		return Stat{}, fmt.Errorf("blob %s of %s: %w", d, repo, err)
+	}
+	m.metrics.lookup(blobKind, s.Outcome, s.Source)
+	return s, nil
+}
+
+func (m *Mirror) statBlob(ctx context.Context, repo oci.Repository, d oci.Digest) (Stat, error) {
+	up, err := m.registry(repo)
+	if err != nil {
+		return Stat{}, err
+	}
+	link, linked := m.catalog.Link(repo, d)
+	blob, err := m.cache.Open(d)
+	if err == nil {
+		b, err := m.present(ctx, up, repo, d, blob, linked && mayServe(up, link))
+		if err != nil {
+			return Stat{}, err
+		}
+		defer b.Close()
+		return Stat{Size: b.Size(), Outcome: b.Outcome, Source: b.Source}, nil
+	}
+	if !errors.Is(err, cache.ErrNotFound) {
+		return Stat{}, err
+	}
+	size, err := m.confirm(ctx, up, repo, d)
+	return Stat{Size: size, Outcome: Miss, Source: Upstream}, err
+}
+
+// source opens the bytes of a blob at an upstream, for a fill.
+func source(up *upstream.Registry, repository string, d oci.Digest) cache.FillFunc {
+	return func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
+		body, err := up.Blob(ctx, repository, d, want.Start, want.End)
+		if err != nil {
+			return nil, err
+		}
+		return &cache.Stream{Body: body, Start: body.Start, Size: body.Size}, nil
+	}
+}
+
+// noteMissing remembers for a while that the upstream does not have something.
+func (m *Mirror) noteMissing(up *upstream.Registry, key name, err error) {
+	if errors.Is(err, upstream.ErrNotFound) {
+		m.missing.add(key, up.Freshness().MissingFor)
+	}
+}
+
+func errMissing(repo oci.Repository) error {
+	return fmt.Errorf("upstream %s: %w (answered from memory of a moment ago)", repo.Registry, upstream.ErrNotFound)
+}

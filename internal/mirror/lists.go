@@ -1,0 +1,124 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"mirror/internal/catalog"
+	"mirror/internal/oci"
+	"mirror/internal/upstream"
+)
+
+// listFresh is how long a list of tags or referrers is served without asking again. Both change at any time.
+const listFresh = 30 * time.Second
+
+// TagList is a page of tags.
+type TagList struct {
+	Tags    []string // never nil
+	More    bool     // there are tags after the last one
+	Warning string   // for a Warning header
+}
+
+// Referrers is an answer of the referrers API.
+type Referrers struct {
+	Body     []byte // an image index, JSON
+	Filtered bool   // only the artifact type that was asked for is in it
+	Next     string // the query of the next page, without "?"; empty at the end
+	Warning  string // for a Warning header
+}
+
+// listName names a list within its repository.
+type listName struct {
+	repo oci.Repository
+	key  string
+}
+
+// listAnswer is the JSON of a TagList or Referrers, as it is remembered for outages.
+type listAnswer []byte
+
+// Tags lists at most n tags, in lexical order, that come after last; n must be positive.
+func (m *Mirror) Tags(ctx context.Context, repo oci.Repository, n int, last string) (*TagList, error) {
+	up, err := m.registry(repo)
+	if err != nil {
+		return nil, err
+	}
+	key := "tags?" + url.Values{"n": {strconv.Itoa(n)}, "last": {last}}.Encode()
+	list := new(TagList)
+	list.Warning, err = m.list(ctx, up, listName{repo, key}, list, func(ctx context.Context) (any, error) {
+		page, err := up.Tags(ctx, repo.Name, n, last)
+		return TagList{Tags: page.Tags, More: page.More}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tags of %s: %w", repo, err)
+	}
+	return list, nil
+}
+
+// Referrers lists the manifests whose subject is d, of one artifact type unless that is empty. page is empty or the Next
+// of an earlier answer.
+func (m *Mirror) Referrers(ctx context.Context, repo oci.Repository, d oci.Digest, artifactType, page string) (*Referrers, error) {
+	up, err := m.registry(repo)
+	if err != nil {
+		return nil, err
+	}
+	key := "referrers/" + d.String() + "?" + url.Values{"artifactType": {artifactType}, "page": {page}}.Encode()
+	list := new(Referrers)
+	list.Warning, err = m.list(ctx, up, listName{repo, key}, list, func(ctx context.Context) (any, error) {
+		got, err := up.Referrers(ctx, repo.Name, d, artifactType, page)
+		return Referrers{Body: got.Body, Filtered: got.Filtered, Next: got.Next}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("referrers of %s in %s: %w", d, repo, err)
+	}
+	return list, nil
+}
+
+// list reads a list into out: the remembered one while it is fresh, else the upstream's, else, when the upstream cannot
+// be asked, the remembered one with a warning.
+func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, out any, ask func(context.Context) (any, error)) (warning string, err error) {
+	last, known, err := m.catalog.List(key.repo, key.key)
+	if err != nil {
+		return "", err
+	}
+	age := time.Since(last.CheckedAt)
+	if known && age < listFresh {
+		return "", json.Unmarshal(last.Body, out)
+	}
+	body, err := m.askList(ctx, up, key, known, ask)
+	if err != nil && known && calm(err) {
+		return "list was last fetched " + age.Round(time.Second).String() + " ago; " + key.repo.Registry + " cannot be asked now",
+			json.Unmarshal(last.Body, out)
+	}
+	if err != nil {
+		return "", err
+	}
+	return "", json.Unmarshal(body, out)
+}
+
+// askList asks the upstream for a list, once however many wait, and remembers the answer.
+func (m *Mirror) askList(ctx context.Context, up *upstream.Registry, key listName, known bool, ask func(context.Context) (any, error)) (listAnswer, error) {
+	f, _ := m.lists.start(key, &m.running, func() (listAnswer, error) {
+		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+		defer cancel()
+		got, err := ask(ctx)
+		if err != nil {
+			return nil, err
+		}
+		body, err := json.Marshal(got)
+		if err != nil {
+			return nil, fmt.Errorf("keep list: %w", err)
+		}
+		m.catalog.SetList(key.repo, key.key, catalog.List{Body: body, CheckedAt: time.Now()})
+		return body, nil
+	})
+	if known {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+	}
+	return f.wait(ctx)
+}

@@ -1,0 +1,118 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mirror/internal/cache"
+	"mirror/internal/catalog"
+	"mirror/internal/oci"
+	"mirror/internal/upstream"
+)
+
+// Parts are the mechanisms that a Mirror decides over. It does not close them.
+type Parts struct {
+	Cache     *cache.Cache
+	Catalog   *catalog.Catalog
+	Upstreams *upstream.Set
+	// ID names this instance in Via headers, so that a request that comes back to it is noticed.
+	ID string
+}
+
+// Mirror answers for all configured registries. All methods may be called from any goroutine.
+type Mirror struct {
+	cache     *cache.Cache
+	catalog   *catalog.Catalog
+	upstreams *upstream.Set
+	id        string
+	// registries holds the upstreams under their canonical names, which is how requests arrive here.
+	registries map[string]*upstream.Registry
+
+	checks   flights[tagName, *check]      // one check of a tag at a time
+	fetches  flights[content, *Manifest]   // one fetch of a manifest by digest at a time
+	lists    flights[listName, listAnswer] // one request for a list at a time
+	troubled *memo[tagName]                // tags whose last check failed
+	missing  *memo[name]                   // what upstream said is not there
+
+	log     *slog.Logger
+	noStore throttle
+	metrics *metrics
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // flights
+}
+
+// tagName, content and name are keys: what was asked for, within its repository.
+type (
+	tagName struct {
+		repo oci.Repository
+		tag  string
+	}
+	content struct {
+		repo   oci.Repository
+		digest oci.Digest
+	}
+	name struct {
+		repo oci.Repository
+		ref  oci.Reference
+	}
+)
+
+// New returns a mirror over parts.
+func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
+	m := &Mirror{
+		cache: parts.Cache, catalog: parts.Catalog, upstreams: parts.Upstreams, id: parts.ID,
+		registries: make(map[string]*upstream.Registry),
+		troubled:   newMemo[tagName](), missing: newMemo[name](),
+		log: log, noStore: throttle{every: time.Minute}, metrics: newMetrics(reg),
+	}
+	for _, r := range parts.Upstreams.All() {
+		m.registries[r.Name()] = r
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
+}
+
+// Close ends what runs in the background and waits for it.
+func (m *Mirror) Close() {
+	m.cancel()
+	m.running.Wait()
+}
+
+// ID names this instance in Via headers.
+func (m *Mirror) ID() string { return m.id }
+
+// Lookup returns the canonical name of a registry that a client named, by name or alias.
+func (m *Mirror) Lookup(registry string) (string, bool) {
+	return canonical(m.upstreams.Lookup(registry))
+}
+
+// LookupHost returns the registry that is served under a virtual host name.
+func (m *Mirror) LookupHost(host string) (string, bool) { return canonical(m.upstreams.Host(host)) }
+
+// Default returns the registry that answers requests that name none.
+func (m *Mirror) Default() (string, bool) { return canonical(m.upstreams.Default()) }
+
+func canonical(r *upstream.Registry, ok bool) (string, bool) {
+	if !ok {
+		return "", false
+	}
+	return r.Name(), true
+}
+
+// registry returns the upstream of a repository, if it is configured and may be asked for the repository.
+func (m *Mirror) registry(repo oci.Repository) (*upstream.Registry, error) {
+	r, ok := m.registries[repo.Registry]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", ErrNoUpstream, repo.Registry)
+	}
+	if !r.Allows(repo.Name) {
+		return nil, fmt.Errorf("upstream %s: %w: %s", repo.Registry, upstream.ErrNotAllowed, repo.Name)
+	}
+	return r, nil
+}
