@@ -8,7 +8,7 @@ import (
 	"mirror/internal/upstream"
 )
 
-// ErrNoUpstream: the configuration names no upstream for the registry that was asked for.
+// ErrNoUpstream means that the configuration names no upstream for the registry that was asked for.
 var ErrNoUpstream = errors.New("no upstream is configured for this registry")
 
 // calm reports whether stale content is a better answer than the error: the upstream is down, slow, limits us or talks

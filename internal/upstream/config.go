@@ -45,11 +45,12 @@ type Credentials struct {
 	Helper string `yaml:"helper"`
 }
 
-// Freshness says how long what an upstream said about a tag is believed. Zero means the default.
+// Freshness says how long what an upstream said about a tag is believed.
 type Freshness struct {
-	// FreshFor is how long a tag is served without asking.
+	// FreshFor is how long a tag is served without asking. Zero means that it is checked each time.
 	FreshFor time.Duration `yaml:"fresh_for"`
-	// StaleFor is how long after its last check a tag may still be served when the upstream does not answer.
+	// StaleFor is how long after its last check a tag may still be served when the upstream does not answer. Zero means
+	// never.
 	StaleFor time.Duration `yaml:"stale_for"`
 	// MissingFor is how long an absent tag is taken to be absent without asking.
 	MissingFor time.Duration `yaml:"missing_for"`
@@ -59,7 +60,8 @@ type Freshness struct {
 type Limits struct {
 	// Connections is the most connections at a time to one host. Zero means the default.
 	Connections int `yaml:"connections"`
-	// BlobConnections is the most connections at a time for one blob. Zero means the default.
+	// BlobConnections is the most connections at a time for one blob, and never more than Connections. Zero means the
+	// default.
 	BlobConnections int `yaml:"blob_connections"`
 	// Bandwidth bounds the bytes received per second, all transfers together. Zero means no limit.
 	Bandwidth units.Rate `yaml:"bandwidth"`
@@ -85,17 +87,33 @@ func DefaultConfigs() []Config {
 	return configs
 }
 
-// WithDefaults returns c with every zero value that has a default filled in: the endpoint, tags, and the numbers of
-// connections.
+// Defaults returns what an upstream has that says nothing but its name.
+func Defaults() Config {
+	return Config{
+		Tags:   Freshness{FreshFor: time.Minute, StaleFor: 168 * time.Hour, MissingFor: 30 * time.Second},
+		Limits: Limits{Connections: 64, BlobConnections: 4},
+	}
+}
+
+// WithDefaults returns c with every zero value that has a default filled in, those of Tags included.
 func (c Config) WithDefaults() Config {
+	standard := Defaults()
+	c.Tags.FreshFor = orDefault(c.Tags.FreshFor, standard.Tags.FreshFor)
+	c.Tags.StaleFor = orDefault(c.Tags.StaleFor, standard.Tags.StaleFor)
+	c.Tags.MissingFor = orDefault(c.Tags.MissingFor, standard.Tags.MissingFor)
+	return c.Completed()
+}
+
+// Completed returns c with what cannot be zero filled in: the endpoint and the numbers of connections. A blob never
+// takes more connections than there may be.
+func (c Config) Completed() Config {
+	standard := Defaults()
 	if len(c.Endpoints) == 0 && c.Registry != "" {
 		c.Endpoints = []string{defaultEndpoint(c.Registry)}
 	}
-	c.Tags.FreshFor = orDefault(c.Tags.FreshFor, time.Minute)
-	c.Tags.StaleFor = orDefault(c.Tags.StaleFor, 168*time.Hour)
-	c.Tags.MissingFor = orDefault(c.Tags.MissingFor, 30*time.Second)
-	c.Limits.Connections = orDefault(c.Limits.Connections, 64)
-	c.Limits.BlobConnections = orDefault(c.Limits.BlobConnections, 4)
+	c.Limits.Connections = orDefault(c.Limits.Connections, standard.Limits.Connections)
+	c.Limits.BlobConnections = orDefault(c.Limits.BlobConnections, standard.Limits.BlobConnections)
+	c.Limits.BlobConnections = min(c.Limits.BlobConnections, max(c.Limits.Connections, 1))
 	return c
 }
 

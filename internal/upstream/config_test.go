@@ -156,7 +156,6 @@ func TestValidate(t *testing.T) {
 	f(upstream.Config{Hosts: []string{"ok.example", "Not OK"}}, "hosts[1]")
 	f(upstream.Config{Tags: upstream.Freshness{FreshFor: -1}}, "tags.fresh_for")
 	f(upstream.Config{Limits: upstream.Limits{Requests: -1}}, "limits.requests")
-	f(upstream.Config{Limits: upstream.Limits{Connections: 2, BlobConnections: 3}}, "limits.blob_connections")
 }
 
 func TestValidateNeverShowsSecrets(t *testing.T) {

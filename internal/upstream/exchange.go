@@ -122,7 +122,7 @@ func (r *Registry) try(parent context.Context, e *endpoint, c call, deadline tim
 	}
 	ctx, cancel := context.WithCancelCause(parent)
 	clock := time.AfterFunc(min(r.patience(pass), time.Until(deadline)), func() { cancel(errSlow) })
-	resp, err := r.attempt(ctx, e, c)
+	resp, err := r.attempt(ctx, e, c) //nolint:bodyclose // the answer closes it
 	clock.Stop()
 	if err != nil {
 		err = fmt.Errorf("%s %s%s: %w", c.method, redactedURL(e.url), c.path, r.explain(parent, ctx, err))

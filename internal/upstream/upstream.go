@@ -20,13 +20,13 @@ type Set struct {
 	end      context.CancelFunc
 }
 
-// New builds a client for each upstream, with defaults filled in. It reads certificates but dials nothing: an upstream
+// New builds a client for each upstream. It reads certificates but dials nothing: an upstream
 // that is down is no reason not to start. version goes into User-Agent, instanceID into Via. The errors are those of
 // ValidateAll, and of files that cannot be read.
 func New(cfgs []Config, version string, instanceID string, log *slog.Logger, reg prometheus.Registerer) (*Set, error) {
 	cfgs = slices.Clone(cfgs)
 	for i := range cfgs {
-		cfgs[i] = cfgs[i].WithDefaults()
+		cfgs[i] = cfgs[i].Completed()
 	}
 	if err := ValidateAll(cfgs); err != nil {
 		return nil, err

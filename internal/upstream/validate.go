@@ -93,9 +93,6 @@ func (c Config) validateNumbers(fault faultFunc) {
 			fault(n.key, "%d is negative: write a positive number, or 0", n.value)
 		}
 	}
-	if c.Limits.Connections > 0 && c.Limits.BlobConnections > c.Limits.Connections {
-		fault("limits.blob_connections", "%d is more than limits.connections (%d): lower it", c.Limits.BlobConnections, c.Limits.Connections)
-	}
 }
 
 func validateGlobs(key string, patterns []string, fault faultFunc) {
