@@ -1,0 +1,142 @@
+package server
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// writeSlice is how many bytes are written under one deadline, and writeWithin how long that may take: together the
+	// slowest client that is served, about 17 KiB/s. A deadline for a whole body would cut every large layer.
+	writeSlice  = 1 << 20
+	writeWithin = time.Minute
+	// lingerFor and lingerBytes bound how long a connection that is closed early waits for the client to stop sending,
+	// and how much of it is read. Closing with unread bytes makes the kernel send a reset, which can destroy what the
+	// client has not read yet.
+	lingerFor   = time.Second
+	lingerBytes = 1 << 20
+)
+
+// conn is a connection of a client. It embeds the TCP connection, and not an interface, because files are sent without
+// copying only when fasthttp's buffer finds ReadFrom on what it writes to.
+type conn struct {
+	*net.TCPConn
+	crowd *crowd
+	// from is the address range that the connection counts for.
+	from netip.Prefix
+	// limit is the write deadline set from outside, in nanoseconds since 1970; zero is none. TLS sets one before its
+	// last message, and the deadlines of slices must not extend it.
+	limit  atomic.Int64
+	linger atomic.Bool
+	once   sync.Once
+}
+
+// Write writes p in slices, each under its own deadline.
+func (c *conn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		slice := p[written:min(written+writeSlice, len(p))]
+		if err := c.arm(); err != nil {
+			return written, err
+		}
+		n, err := c.TCPConn.Write(slice)
+		if written += n; err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+// ReadFrom sends what r holds in slices, each under its own deadline. Files go by sendfile.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	return copySlices(c.TCPConn, r, c.arm)
+}
+
+// copySlices hands r to dst in pieces of at most writeSlice and calls before ahead of each. When r is a limited reader
+// its source is handed on behind the new limit alone, because two limits hide a file from the kernel.
+func copySlices(dst io.ReaderFrom, r io.Reader, before func() error) (int64, error) {
+	source, limited := r, (*io.LimitedReader)(nil)
+	if l, ok := r.(*io.LimitedReader); ok {
+		source, limited = l.R, l
+	}
+	var sent int64
+	for {
+		slice := io.LimitedReader{R: source, N: writeSlice}
+		if limited != nil {
+			slice.N = min(limited.N, writeSlice)
+		}
+		want := slice.N
+		if want <= 0 {
+			return sent, nil
+		}
+		if err := before(); err != nil {
+			return sent, err
+		}
+		n, err := dst.ReadFrom(&slice)
+		sent += n
+		if limited != nil {
+			limited.N -= n
+		}
+		if err != nil || n < want {
+			return sent, err
+		}
+	}
+}
+
+// arm sets the deadline of the next slice.
+func (c *conn) arm() error {
+	deadline := time.Now().Add(c.crowd.patience)
+	if limit := c.limit.Load(); limit != 0 && limit < deadline.UnixNano() {
+		deadline = time.Unix(0, limit)
+	}
+	return c.TCPConn.SetWriteDeadline(deadline)
+}
+
+// SetWriteDeadline sets a deadline that holds across slices.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.limit.Store(0)
+	} else {
+		c.limit.Store(t.UnixNano())
+	}
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// Close closes the connection, in an orderly way when that was asked for. It is safe to call from several goroutines.
+func (c *conn) Close() error {
+	var err error
+	c.once.Do(func() {
+		if c.linger.Load() {
+			c.drain()
+		}
+		err = c.TCPConn.Close()
+		c.crowd.leave(c)
+	})
+	return err
+}
+
+// drain says that nothing more is coming and reads what the client still sends, for a while.
+func (c *conn) drain() {
+	if c.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
+		return
+	}
+	// Whatever ends this, the connection is closed next.
+	_, _ = io.CopyN(io.Discard, c.TCPConn, lingerBytes)
+}
+
+// lingerOnClose makes Close orderly.
+func (c *conn) lingerOnClose() { c.linger.Store(true) }
+
+// lingerOf makes the closing of a connection orderly, through TLS too.
+func lingerOf(c net.Conn) {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	if own, ok := c.(interface{ lingerOnClose() }); ok {
+		own.lingerOnClose()
+	}
+}

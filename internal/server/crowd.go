@@ -1,0 +1,101 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// maxConnections bounds the connections of all clients. One costs a goroutine and, while it is busy, two buffers.
+	maxConnections = 16 << 10
+	// maxFromAddress bounds the connections of one client address; a NAT gateway or a proxy is one address.
+	maxFromAddress = 4 << 10
+	// addressBits6 is the part of an IPv6 address that stands for one client: a provider gives each at least this.
+	addressBits6 = 64
+)
+
+// crowd is all connections of a server. It bounds them and can close them.
+type crowd struct {
+	metrics *metrics
+	// total and perAddress bound how many there are.
+	total, perAddress int
+	// patience is how long a client may take for one slice of a body.
+	patience time.Duration
+
+	mu       sync.Mutex // guards what follows
+	conns    map[*conn]struct{}
+	fromHost map[netip.Prefix]int
+}
+
+func newCrowd(m *metrics, total, perAddress int) *crowd {
+	return &crowd{metrics: m, total: total, perAddress: perAddress, patience: writeWithin,
+		conns: make(map[*conn]struct{}), fromHost: make(map[netip.Prefix]int)}
+}
+
+// admit takes a connection in, unless a bound is reached. The caller closes what is not admitted.
+func (c *crowd) admit(tcp *net.TCPConn) (*conn, bool) {
+	own := &conn{TCPConn: tcp, crowd: c, from: addressRange(tcp.RemoteAddr())}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.conns) >= c.total {
+		c.metrics.refusedTotal.Inc()
+		return nil, false
+	}
+	if c.fromHost[own.from] >= c.perAddress {
+		c.metrics.refusedHost.Inc()
+		return nil, false
+	}
+	c.conns[own] = struct{}{}
+	c.fromHost[own.from]++
+	c.metrics.connections.Inc()
+	return own, true
+}
+
+// leave forgets a connection that was admitted. It must be called once for each.
+func (c *crowd) leave(own *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.conns, own)
+	if c.fromHost[own.from]--; c.fromHost[own.from] == 0 {
+		delete(c.fromHost, own.from)
+	}
+	c.metrics.connections.Dec()
+}
+
+// cut closes every connection at once and returns how many there were. They leave when their goroutines notice.
+func (c *crowd) cut() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for own := range c.conns {
+		// One that is being closed already answers with an error, which changes nothing.
+		_ = own.TCPConn.Close()
+	}
+	return len(c.conns)
+}
+
+// size is how many connections there are.
+func (c *crowd) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.conns)
+}
+
+// addressRange is what stands for one client: an IPv4 address, or the network part of an IPv6 address.
+func addressRange(a net.Addr) netip.Prefix {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = addressBits6
+	}
+	prefix, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}

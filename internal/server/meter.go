@@ -1,0 +1,126 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"syscall"
+)
+
+// copyBuffer is the length in bytes of the writes to a TLS connection. Through fasthttp's own buffer of 4 KiB each
+// write would be a TLS record of that size, at less than half the speed.
+const copyBuffer = 256 << 10
+
+// stream is what fasthttp's buffer over a connection can do beyond writing.
+type stream interface {
+	io.Writer
+	io.ReaderFrom
+	Flush() error
+}
+
+// meter counts what goes to a connection, holds it to the declared length, and keeps whether the connection broke.
+type meter struct {
+	server *Server
+	rec    *record
+	out    io.Writer
+	// left is how many bytes may still be written.
+	left   int64
+	begun  bool
+	broken bool
+}
+
+// writer returns the form of the meter that keeps what the connection can do. A chunked body can only be written to:
+// its frames would be lost otherwise.
+func (m *meter) writer(secure bool) io.Writer {
+	s, ok := m.out.(stream)
+	switch {
+	case !ok:
+		return m
+	case secure:
+		return copyMeter{m, s}
+	}
+	return fileMeter{m, s}
+}
+
+// Write passes p on.
+func (m *meter) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if int64(len(p)) > m.left {
+		return 0, errTooLong
+	}
+	m.begin()
+	n, err := m.out.Write(p)
+	m.wrote(int64(n))
+	m.broken = m.broken || err != nil
+	return n, err
+}
+
+// begin observes the first byte.
+func (m *meter) begin() {
+	if !m.begun {
+		m.begun = true
+		m.server.metrics.firstByte(m.rec)
+	}
+}
+
+func (m *meter) wrote(n int64) {
+	m.left -= n
+	m.rec.sent += n
+	m.server.metrics.served(m.rec.source, n)
+}
+
+// bounded cuts a reader to what may still be written. A reader that is bounded already is passed on as it is:
+// the kernel sends a file without copying only when it sees the file behind one limit.
+func (m *meter) bounded(r io.Reader) io.Reader {
+	if l, ok := r.(*io.LimitedReader); ok && l.N <= m.left {
+		return r
+	}
+	return &io.LimitedReader{R: r, N: m.left}
+}
+
+// fileMeter is a meter over a plain connection, where file content goes by sendfile.
+type fileMeter struct {
+	*meter
+	out stream
+}
+
+// Flush empties the buffer before a file, so that the file goes past it.
+func (m fileMeter) Flush() error {
+	err := m.out.Flush()
+	m.broken = m.broken || err != nil
+	return err
+}
+
+// ReadFrom sends what r holds, up to the declared length.
+func (m fileMeter) ReadFrom(r io.Reader) (int64, error) {
+	m.begin()
+	n, err := m.out.ReadFrom(m.bounded(r))
+	m.wrote(n)
+	m.broken = m.broken || err != nil && !readFault(err)
+	return n, err
+}
+
+// readFault reports whether an error of a copy is the file's and not the connection's.
+func readFault(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok || errors.Is(err, syscall.EIO)
+}
+
+// copyMeter is a meter over a TLS connection, where every byte passes through memory anyway: in large pieces.
+type copyMeter struct {
+	*meter
+	out stream
+}
+
+// Flush empties the buffer.
+func (m copyMeter) Flush() error { return fileMeter(m).Flush() }
+
+// ReadFrom sends what r holds, up to the declared length.
+func (m copyMeter) ReadFrom(r io.Reader) (int64, error) {
+	buffer := m.server.buffers.Get().(*[]byte)
+	defer m.server.buffers.Put(buffer)
+	// The meter alone hides the buffer's own ReadFrom, which would copy in small pieces.
+	return io.CopyBuffer(m.meter, m.bounded(r), *buffer)
+}
