@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"mirror/internal/config"
+)
+
+// reachTimeout bounds the question to one endpoint.
+const reachTimeout = 10 * time.Second
+
+// tryStart tries what a start would try and what it would need soon after, and returns everything that went wrong. It
+// leaves nothing behind but the data directory.
+func tryStart(ctx context.Context, cfg config.Config) error {
+	return errors.Join(
+		tryDirectory(cfg.Cache.Dir),
+		tryListen("server.listen", cfg.Server.Listen),
+		tryListen("admin.listen", cfg.Admin.Listen),
+		tryCertificate(cfg),
+		tryUpstreams(ctx, cfg),
+	)
+}
+
+// tryDirectory makes the data directory, as a start does, and writes a file into it.
+func tryDirectory(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cache.dir: %w", err)
+	}
+	probe, err := os.CreateTemp(dir, "check-config-*")
+	if err != nil {
+		return fmt.Errorf("cache.dir: %w", err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fmt.Errorf("cache.dir: %w", err)
+	}
+	return nil
+}
+
+func tryListen(key, address string) error {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%s: %w: stop the program that has it (a running mirror is one), or change the key", key, err)
+	}
+	return ln.Close()
+}
+
+// tryCertificate reads the server's identity.
+func tryCertificate(cfg config.Config) error {
+	files := cfg.Server.TLS
+	if files.Certificate == "" {
+		return nil
+	}
+	_, err := tls.LoadX509KeyPair(files.Certificate, files.Key)
+	if err != nil {
+		err = fmt.Errorf("server.tls: %w", err)
+	}
+	if files.ClientCA == "" {
+		return err
+	}
+	_, errCA := readPool(x509.NewCertPool(), "server.tls.client_ca", files.ClientCA)
+	return errors.Join(err, errCA)
+}
+
+// readPool adds the certificates of a file to a pool.
+func readPool(pool *x509.CertPool, key, path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: %s holds no certificate in PEM form", key, path)
+	}
+	return pool, nil
+}
+
+// tryUpstreams asks all upstreams at the same time, so that one that hangs does not hold up the others.
+func tryUpstreams(ctx context.Context, cfg config.Config) error {
+	errs := make([]error, len(cfg.Upstreams))
+	var group sync.WaitGroup
+	for i, up := range cfg.Upstreams {
+		group.Go(func() {
+			key := fmt.Sprintf("upstreams[%d].", i)
+			errs[i] = errors.Join(
+				tryFile(key+"credentials.password_file", up.Credentials.PasswordFile),
+				tryFile(key+"credentials.docker_config", up.Credentials.DockerConfig),
+				tryHelper(key+"credentials.helper", up.Credentials.Helper),
+				tryEndpoints(ctx, key, up.CAFile, up.Endpoints),
+			)
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// tryHelper looks for the program that knows the secret. It does not ask the program, which may want a terminal.
+func tryHelper(key, name string) error {
+	if name == "" {
+		return nil
+	}
+	if _, err := exec.LookPath("docker-credential-" + name); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
+}
+
+// tryFile reads a file that holds a secret, unless there is none.
+func tryFile(key, path string) error {
+	if path == "" {
+		return nil
+	}
+	content, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if strings.TrimSpace(string(content)) == "" {
+		return fmt.Errorf("%s: %s is empty", key, path)
+	}
+	return nil
+}
+
+// tryEndpoints asks every endpoint of an upstream for /v2/.
+func tryEndpoints(ctx context.Context, key, caFile string, endpoints []string) error {
+	client, err := newClient(key+"ca_file", caFile)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	var errs []error
+	for i, endpoint := range endpoints {
+		if err := ping(ctx, client, endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("%sendpoints[%d]: %w", key, i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// newClient returns a client that trusts the system's certificates, and those of a file when there is one. It follows no
+// redirect: /v2/ is answered by the registry itself.
+func newClient(key, caFile string) (*http.Client, error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
+	if caFile != "" {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("read the system's certificates: %w", err)
+		}
+		if transport.TLSClientConfig.RootCAs, err = readPool(pool, key, caFile); err != nil {
+			return nil, err
+		}
+	}
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: transport, Timeout: reachTimeout, CheckRedirect: stay}, nil
+}
+
+// ping asks for /v2/. A registry answers 200, or 401 to somebody it wants to know; anything else is no registry.
+func ping(ctx context.Context, client *http.Client, endpoint string) error {
+	target, err := url.JoinPath(endpoint, "v2/")
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusUnauthorized {
+		return fmt.Errorf("GET %s: got %s, want 200 or 401: is it a registry?", target, response.Status)
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+// live answers as long as the process can answer anything. It checks nothing else: a restart, which is what a failed
+// check leads to, would not cure a full disk or an upstream that is down.
+func live(w http.ResponseWriter, _ *http.Request) {
+	respond(w, http.StatusOK, map[string]bool{"live": true})
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// ready answers 200 when reasons returns nothing, else 503 with what it returned.
+func ready(reasons func() []string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		found := reasons()
+		status := http.StatusOK
+		if len(found) > 0 {
+			status = http.StatusServiceUnavailable
+		}
+		respond(w, status, readiness{Ready: len(found) == 0, Reasons: found})
+	}
+}
+
+// absence is the body of an answer to a request that nothing here answers.
+type absence struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint"`
+}
+
+// absent answers what no route matches. The commonest mistake has a hint of its own: a client that was pointed at this
+// listener instead of the registry API.
+func absent(w http.ResponseWriter, r *http.Request) {
+	hint := "GET /livez, /readyz, /metrics or /debug/pprof/"
+	if r.URL.Path == "/v2" || strings.Contains(r.URL.Path+"/", "/v2/") {
+		hint = "this is the admin listener (admin.listen); the registry API is answered at server.listen"
+	}
+	respond(w, http.StatusNotFound, absence{Error: "no such path, or no such method on it", Hint: hint})
+}
+
+// respond writes a JSON answer. A write error means that the client has gone, and nobody is left to be told.
+func respond(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
