@@ -2,8 +2,10 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 
@@ -28,6 +30,7 @@ type Blob struct {
 	tier   Tier
 	data   []byte   // in memory; a small blob that was read from disk is here too
 	file   *os.File // complete on disk, or the partial file of fill once it was needed
+	shared bool     // file is the fill's own: it is read without its offset, and not closed here
 	size   int64    // of complete content
 	fill   *fill
 	pass   *passage
@@ -78,14 +81,23 @@ func (b *Blob) Bytes() []byte {
 // A writer with the methods Flush and ReadFrom (a bufio.Writer over a TCP connection) gets the bytes of files by sendfile,
 // each piece as soon as it is there. A reader of everything does not get the last block before the digest is verified.
 func (b *Blob) WriteRange(w io.Writer, off, n int64) (int64, error) {
-	size := b.Size()
-	if n < 0 {
-		n = math.MaxInt64 - off
-		if size >= 0 {
-			n = size - off
+	if b.pass != nil {
+		if err := b.pass.ready(b.pass.ctx); err != nil {
+			return 0, err
 		}
 	}
-	if off < 0 || n < 0 || size >= 0 && off+n > size {
+	if off < 0 {
+		return 0, errBeyondEnd
+	}
+	size := b.Size()
+	most := math.MaxInt64 - off
+	if size >= 0 {
+		most = size - off
+	}
+	if n < 0 {
+		n = most
+	}
+	if most < 0 || n > most {
 		return 0, errBeyondEnd
 	}
 	switch {
@@ -102,25 +114,24 @@ func (b *Blob) WriteRange(w io.Writer, off, n int64) (int64, error) {
 	return sendFile(w, b.file, off, n)
 }
 
-// follow writes [off, end) of a growing blob. When the size is unknown, the end of the content is a right end too.
+// follow writes [off, end) of a growing blob. An end beyond everything means up to the end of the content, which is not
+// known yet.
 func (b *Blob) follow(w io.Writer, off, end int64) (int64, error) {
 	size := b.fill.size()
 	whole := off == 0 && (size < 0 || end >= size)
 	pos := off
 	for pos < end {
 		to, err := b.fill.await(pos, end, whole)
-		if err == io.EOF && size < 0 {
+		if err == io.EOF && end == math.MaxInt64 && pos <= b.fill.size() {
 			return pos - off, nil
+		}
+		if err == io.EOF {
+			return pos - off, errBeyondEnd
 		}
 		if err != nil {
 			return pos - off, err
 		}
-		if b.file == nil {
-			if b.file, err = b.fill.openFile(); err != nil {
-				return pos - off, diskError("open partial file", err)
-			}
-		}
-		n, err := sendFile(w, b.file, pos, to-pos)
+		n, err := b.send(w, pos, to-pos)
 		pos += n
 		if err != nil {
 			return pos - off, err
@@ -129,17 +140,51 @@ func (b *Blob) follow(w io.Writer, off, end int64) (int64, error) {
 	return pos - off, nil
 }
 
+// send writes bytes of a growing blob that are present.
+func (b *Blob) send(w io.Writer, off, n int64) (int64, error) {
+	if b.file == nil {
+		file, shared, err := b.fill.openFile()
+		if err != nil {
+			return 0, err
+		}
+		b.file, b.shared = file, shared
+	}
+	if b.shared {
+		return sendSection(w, b.file, off, n)
+	}
+	return sendFile(w, b.file, off, n)
+}
+
 // openFile opens the fill's file for one more reader: under its partial name or, after the fill has stored it, under its
-// own. Looking in this order finds it whatever happens in between.
-func (f *fill) openFile() (*os.File, error) {
-	f.mu.Lock()
-	name := f.part.file.Name()
-	f.mu.Unlock()
-	file, err := os.Open(name)
-	if os.IsNotExist(err) {
+// own. Looking in this order finds it whatever happens in between. Content that has no name any more, because it was
+// evicted at once or could not be stored, is read through the fill's own descriptor, which stays open for its readers.
+func (f *fill) openFile() (file *os.File, shared bool, err error) {
+	p, err := f.partOrFailure()
+	if err != nil {
+		return nil, false, err // it failed between the reader's waking and now
+	}
+	file, err = f.cache.disk.reopen(p.file)
+	if errors.Is(err, fs.ErrNotExist) {
 		file, err = f.cache.disk.open(f.request.Digest)
 	}
-	return file, err
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = f.partOrFailure() // what a failed fill discards has no name either
+		return p.file, true, err
+	}
+	if err != nil {
+		return nil, false, diskError("open partial file", err)
+	}
+	return file, false, nil
+}
+
+// partOrFailure returns the part, or why there is none any more.
+func (f *fill) partOrFailure() (*part, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.part == nil {
+		return nil, f.err
+	}
+	return f.part, nil
 }
 
 // sendFile writes [off, off+n) of a file. The kernel copies when w ends in a TCP connection: that needs an empty buffer
@@ -161,6 +206,18 @@ func sendFile(w io.Writer, file *os.File, off, n int64) (int64, error) {
 	return written, flush(w)
 }
 
+// sendSection writes [off, off+n) of a file that others read too, so it copies by hand.
+func sendSection(w io.Writer, file *os.File, off, n int64) (int64, error) {
+	written, err := io.Copy(w, io.NewSectionReader(file, off, n))
+	if err == nil && written < n {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return written, fmt.Errorf("send content: %w", err)
+	}
+	return written, flush(w)
+}
+
 // flush empties the buffer of a buffered writer, so that a client sees what is there.
 func flush(w io.Writer) error {
 	if f, ok := w.(interface{ Flush() error }); ok {
@@ -175,14 +232,15 @@ func (b *Blob) Close() error {
 		return nil
 	}
 	b.closed = true
+	var err error
+	if b.file != nil && !b.shared {
+		err = b.file.Close()
+	}
 	if b.fill != nil {
 		b.fill.detach()
 	}
 	if b.pass != nil {
 		b.pass.close()
 	}
-	if b.file != nil {
-		return b.file.Close()
-	}
-	return nil
+	return err
 }

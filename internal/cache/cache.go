@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,24 +17,31 @@ import (
 
 // Cache is the store of content. All methods may be called from any goroutine.
 type Cache struct {
-	log      *slog.Logger
-	index    *index
-	memory   *memory
-	disk     *disk
-	records  *records
-	room     *room
-	suspects *suspects
-	metrics  *metrics
-	buffers  sync.Pool // *[]byte of readSize
+	log       *slog.Logger
+	index     *index
+	memory    *memory
+	disk      *disk
+	records   *records
+	room      *room
+	suspects  *suspects
+	leftovers *leftovers
+	metrics   *metrics
+	buffers   sync.Pool // *[]byte of readSize
+	// abandonSize is the constant of that name; tests make it smaller.
+	abandonSize int64
 
 	// names orders stores and removals of complete files: a removal takes it alone, from the table to the unlink, so that
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
 	names    sync.RWMutex
 	evicting sync.Mutex // one eviction at a time
 
+	// looked is closed when the first search for content without a record is over, and the limit holds.
+	looked chan struct{}
+
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	fills   sync.WaitGroup
+	running atomic.Int64 // fills, for whoever wants to know and not to wait
 	upkeep  sync.WaitGroup
 	closing sync.RWMutex // guards closed against fills that start meanwhile
 	closed  bool
@@ -48,22 +55,26 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, erro
 	}
 	c := &Cache{
 		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir}, room: &room{limit: int64(cfg.MaxSize)},
-		suspects: &suspects{until: make(map[oci.Digest]time.Time)},
-		buffers:  sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
+		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
+		abandonSize: abandonSize,
+		leftovers:   &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
+		buffers: sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.metrics = newMetrics(c, reg)
 	var err error
 	var rebuild bool
 	if c.records, rebuild, err = openRecords(cfg.Dir); err != nil {
+		c.cancel()
 		return nil, err
 	}
 	if err = c.restore(rebuild); err == nil {
-		c.memory, err = newMemory(cfg.Memory, c.metrics.evictedFromMemory)
+		c.memory, err = newMemory(cfg.Memory, func(n int64) { c.metrics.evictedFromMemory(n) })
 	}
 	if err != nil {
+		c.cancel()
 		return nil, errors.Join(fmt.Errorf("open cache: %w", err), c.records.close())
 	}
+	c.metrics = newMetrics(c, reg) // from now on somebody may look
 	c.upkeep.Add(1)
 	go c.keepUp(!rebuild)
 	return c, nil
@@ -76,14 +87,18 @@ func (c *Cache) Open(d oci.Digest) (*Blob, error) {
 		m.entry.used.Store(time.Now().Unix())
 		return &Blob{digest: d, tier: TierMemory, data: m.data, size: int64(len(m.data))}, nil
 	}
-	e, f := c.index.find(d)
-	if e != nil {
-		return c.openEntry(d, e)
+	for {
+		e, f := c.index.find(d)
+		switch {
+		case e != nil:
+			return c.openEntry(d, e)
+		case f == nil:
+			return nil, ErrNotFound
+		case f.attach():
+			return &Blob{digest: d, tier: TierSource, fill: f}, nil
+		}
+		<-f.done // it has just left the table, or is about to because nobody was reading it
 	}
-	if f != nil && f.attach() {
-		return &Blob{digest: d, tier: TierSource, fill: f}, nil
-	}
-	return nil, ErrNotFound
 }
 
 // openEntry opens complete content on disk. Content that turns out to be gone, short or altered is dropped, and not found.
@@ -93,23 +108,35 @@ func (c *Cache) openEntry(d oci.Digest, e *entry) (*Blob, error) {
 	if err != nil {
 		return nil, c.lost(d, e, err)
 	}
-	b := &Blob{digest: d, tier: TierDisk, file: file, size: e.size}
 	if !c.memory.takes(e.size) {
-		return b, nil
+		return c.openLarge(d, e, file)
 	}
 	defer file.Close()
-	b.file = nil
-	if b.data, err = readWhole(file, d, e.size); err != nil {
+	data, err := c.readWhole(file, d, e.size)
+	if err != nil {
 		return nil, c.lost(d, e, err)
 	}
-	c.memory.offer(d, b.data, e)
-	return b, nil
+	c.memory.offer(d, data, e)
+	return &Blob{digest: d, tier: TierDisk, data: data, size: e.size}, nil
+}
+
+// openLarge opens content that is served from its file. Of that only the length is compared, which costs one system call.
+func (c *Cache) openLarge(d oci.Digest, e *entry, file *os.File) (*Blob, error) {
+	info, err := file.Stat()
+	if err == nil && info.Size() != e.size {
+		err = fmt.Errorf("file has %d bytes, want %d", info.Size(), e.size)
+	}
+	if err != nil {
+		_ = file.Close() // the error says what matters
+		return nil, c.lost(d, e, err)
+	}
+	return &Blob{digest: d, tier: TierDisk, file: file, size: e.size}, nil
 }
 
 // readWhole reads small content and verifies it: it will be served from memory for a long time.
-func readWhole(file *os.File, d oci.Digest, size int64) ([]byte, error) {
+func (c *Cache) readWhole(file *os.File, d oci.Digest, size int64) ([]byte, error) {
 	data := make([]byte, size)
-	if _, err := io.ReadFull(file, data); err != nil {
+	if err := c.disk.readAt(file, data, 0); err != nil {
 		return nil, err
 	}
 	if !d.Verifies(data) {
@@ -162,11 +189,13 @@ func (c *Cache) start(r Request) (*Blob, error) {
 	f.readers = 1
 	s.fills[r.Digest] = f
 	c.fills.Add(1)
+	c.running.Add(1)
 	go f.run()
 	return &Blob{digest: r.Digest, tier: TierSource, fill: f}, nil
 }
 
-// Put stores content that the caller has whole. Content that is stored or being filled already is left as it is.
+// Put stores content that the caller has whole. Content that is stored or being filled already is left as it is. The
+// cache keeps data, so it must not be changed afterwards.
 func (c *Cache) Put(d oci.Digest, data []byte) error {
 	if !d.Verifies(data) {
 		return fmt.Errorf("put: %w", wrongDigest(d))
@@ -185,43 +214,74 @@ func (c *Cache) Put(d oci.Digest, data []byte) error {
 	}
 	err = c.disk.writeAt(p.file, data, 0)
 	if err == nil {
-		err = c.store(d, p, func(e *entry) bool {
-			c.memory.offer(d, data, e)
-			return c.index.put(d, e)
-		})
+		err = c.store(d, p, func(e *entry) bool { return c.index.put(d, e) })
 	}
 	if err != nil {
 		c.discardPart(p)
 		return diskError("put "+d.String(), err)
+	}
+	_ = p.file.Close() // synced when it was stored
+	if e, _ := c.index.find(d); e != nil {
+		c.memory.offer(d, data, e)
 	}
 	return nil
 }
 
 // store makes verified content complete: content on disk, name, record, table, in this order, so that a crash in between
 // leaves a partial file (swept), or a complete one without a record (taken in by the next start). enter puts the entry
-// into the table and reports whether it is there; if somebody else's is, the room of this one is given back.
+// into the table and reports whether it is there; if somebody else's is, the room of this one is given back. After an
+// error the part is still the caller's. Its file stays open either way.
 func (c *Cache) store(d oci.Digest, p *part, enter func(*entry) bool) error {
 	if err := c.disk.sync(p.file); err != nil {
 		return fmt.Errorf("sync content: %w", err)
 	}
+	entered, err := c.publish(d, p, enter)
+	if !entered {
+		c.disown(d, p.size)
+	}
+	return err
+}
+
+// publish gives synced content its name, its record and its entry.
+func (c *Cache) publish(d oci.Digest, p *part, enter func(*entry) bool) (entered bool, err error) {
 	c.names.RLock()
 	defer c.names.RUnlock()
 	if err := c.disk.name(d, p.file); err != nil {
-		return err
+		return false, err
+	}
+	if n, ok := c.leftovers.take(blobPath(c.disk.dir, d)); ok {
+		c.room.give(n) // the rename has replaced that file
 	}
 	e := &entry{size: p.size}
 	now := time.Now().Unix()
 	e.used.Store(now)
 	if err := c.records.put(record{digest: d, size: p.size, stored: now}); err != nil {
-		return errors.Join(fmt.Errorf("write record: %w", err), c.disk.remove(d))
+		return false, fmt.Errorf("write record: %w", err)
 	}
-	_ = p.file.Close() // synced above
 	if !enter(e) {
 		c.room.give(p.reserved)
-		return nil
+		return false, nil
 	}
 	c.room.give(p.reserved - p.size)
-	return nil
+	return true, nil
+}
+
+// disown removes the file and the record of content that did not get into the table, unless an entry of somebody else
+// owns them. A fill of the same digest that is still running stores them anew.
+func (c *Cache) disown(d oci.Digest, size int64) {
+	c.names.Lock()
+	defer c.names.Unlock()
+	if e, _ := c.index.find(d); e != nil {
+		return
+	}
+	if err := c.records.remove([]oci.Digest{d}); err != nil {
+		c.log.Warn("record of content that is not stored stays; the next start takes it out", "digest", d, "error", err)
+	}
+	if err := c.disk.remove(d); err != nil {
+		c.log.Warn("content that is not stored could not be unlinked; that is tried again later", "digest", d, "error", err)
+		c.room.hold(size)
+		c.leftovers.add(blobPath(c.disk.dir, d), size)
+	}
 }
 
 // Stat returns the size of complete content, without opening it or counting as a use.

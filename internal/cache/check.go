@@ -6,13 +6,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"mirror/internal/oci"
 )
 
 // Check verifies the invariants of the package comment while nothing is being filled or removed, and returns all
-// violations. It reads every complete blob against its digest, so it costs what reading the whole disk tier costs.
+// violations. It reads every complete blob against its digest, so it costs what reading the whole disk tier costs. After
+// Open it waits until the search for content without a record is over.
 func (c *Cache) Check(ctx context.Context) error {
+	select {
+	case <-c.looked:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	var problems []error
 	contents := make(map[oci.Digest]int64)
 	c.index.each(func(d oci.Digest, e *entry) { contents[d] = e.size })
@@ -24,7 +31,7 @@ func (c *Cache) Check(ctx context.Context) error {
 			problems = append(problems, fmt.Errorf("check %s: %w", d, err))
 		}
 	}
-	problems = append(problems, c.checkFiles(contents), c.checkRecords(contents), c.checkRoom(contents))
+	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkRecords(contents), c.checkRoom(contents))
 	return errors.Join(problems...)
 }
 
@@ -51,12 +58,33 @@ func (c *Cache) checkContent(d oci.Digest, size int64) error {
 
 // checkFiles looks for files that the table does not know.
 func (c *Cache) checkFiles(contents map[oci.Digest]int64) error {
-	return c.disk.walk(func(d oci.Digest, size int64) error {
-		if _, ok := contents[d]; !ok {
+	leftovers := c.leftovers.all()
+	return c.disk.walk(func(d oci.Digest, _ int64) error {
+		_, known := contents[d]
+		if _, left := leftovers[blobPath(c.disk.dir, d)]; !known && !left {
 			return fmt.Errorf("check files: %s is on the disk, and not in the index", d)
 		}
 		return nil
 	})
+}
+
+// checkPartial looks for partial files that belong to no fill and do not rest.
+func (c *Cache) checkPartial() error {
+	names, err := os.ReadDir(filepath.Join(c.disk.dir, partialDir))
+	if err != nil {
+		return err
+	}
+	leftovers := c.leftovers.all()
+	files := int64(0)
+	for _, n := range names {
+		if _, left := leftovers[filepath.Join(c.disk.dir, partialDir, n.Name())]; !left {
+			files++
+		}
+	}
+	if _, parts, _ := c.partial(); c.Fills() == 0 && files != parts {
+		return fmt.Errorf("check partial files: %d are on the disk, %d rest", files, parts)
+	}
+	return nil
 }
 
 // checkRecords compares the index file with the table.
@@ -81,10 +109,13 @@ func (c *Cache) checkRoom(contents map[oci.Digest]int64) error {
 	for _, size := range contents {
 		sum += size
 	}
-	fills, _, partial := c.partial()
+	for _, size := range c.leftovers.all() {
+		sum += size
+	}
+	_, _, partial := c.partial()
 	c.room.mu.Lock()
 	defer c.room.mu.Unlock()
-	if fills == 0 && c.room.taken != sum+partial {
+	if c.Fills() == 0 && c.room.taken != sum+partial {
 		return fmt.Errorf("check room: %d bytes are accounted for, %d are there", c.room.taken, sum+partial)
 	}
 	if c.room.taken > c.room.limit {

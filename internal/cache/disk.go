@@ -15,13 +15,15 @@ import (
 type operation string
 
 const (
-	opCreate  operation = "create"
-	opOpen    operation = "open"
-	opWrite   operation = "write"
-	opSync    operation = "sync"
-	opRename  operation = "rename"
-	opUnlink  operation = "unlink"
-	opSyncDir operation = "sync directory"
+	opCreate   operation = "create"
+	opOpen     operation = "open"
+	opRead     operation = "read"
+	opWrite    operation = "write"
+	opTruncate operation = "truncate"
+	opSync     operation = "sync"
+	opRename   operation = "rename"
+	opUnlink   operation = "unlink"
+	opSyncDir  operation = "sync directory"
 )
 
 // disk does every file operation of the disk tier. It knows the layout, and no locks, limits or index.
@@ -42,8 +44,10 @@ func (k *disk) try(op operation) error {
 
 // prepare makes the directories and removes partial files of an earlier run.
 func (k *disk) prepare() error {
-	if err := os.MkdirAll(filepath.Join(k.dir, blobsDir), 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
+	for _, alg := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
+		if err := os.MkdirAll(filepath.Join(k.dir, blobsDir, alg.String()), 0o700); err != nil {
+			return fmt.Errorf("make data directory: %w", err)
+		}
 	}
 	partial := filepath.Join(k.dir, partialDir)
 	if err := os.MkdirAll(partial, 0o700); err != nil {
@@ -69,6 +73,33 @@ func (k *disk) open(d oci.Digest) (*os.File, error) {
 	return os.Open(blobPath(k.dir, d))
 }
 
+// reopen opens the partial file f once more, for reading at an offset of its own.
+func (k *disk) reopen(f *os.File) (*os.File, error) {
+	if err := k.try(opOpen); err != nil {
+		return nil, err
+	}
+	return os.Open(f.Name())
+}
+
+// readAt fills b from off on; a file that ends before is an error.
+func (k *disk) readAt(f *os.File, b []byte, off int64) error {
+	if err := k.try(opRead); err != nil {
+		return err
+	}
+	if n, err := f.ReadAt(b, off); n < len(b) {
+		return fmt.Errorf("read %d of %d bytes: %w", n, len(b), err)
+	}
+	return nil
+}
+
+// truncate empties a partial file.
+func (k *disk) truncate(f *os.File) error {
+	if err := k.try(opTruncate); err != nil {
+		return err
+	}
+	return f.Truncate(0)
+}
+
 // create makes an empty partial file for d.
 func (k *disk) create(d oci.Digest) (*os.File, error) {
 	if err := k.try(opCreate); err != nil {
@@ -92,13 +123,21 @@ func (k *disk) name(d oci.Digest, f *os.File) error {
 	path := blobPath(k.dir, d)
 	err := k.rename(f.Name(), path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		if err = k.makeDir(filepath.Dir(path)); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
 		err = k.rename(f.Name(), path)
 	}
 	if err != nil {
 		return fmt.Errorf("rename content: %w", err)
+	}
+	return k.syncDir(filepath.Dir(path))
+}
+
+// makeDir makes one directory of content, so that it survives a loss of power like the files in it.
+func (k *disk) makeDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
 	}
 	return k.syncDir(filepath.Dir(path))
 }

@@ -14,6 +14,9 @@
 // What a crash leaves behind: complete files, each verified and synced before it got its name, with or without a record
 // in the index (the next Open takes those in); and partial files, which the next Open sweeps.
 //
-// Lock order: shard.mu before fill.mu; Cache.evicting before Cache.names before either. No lock but names, evicting and
-// closing is ever held across a system call, and a hit takes none of those three.
+// Lock order: Cache.closing before Cache.evicting before Cache.names before shard.mu before fill.mu; all others are taken
+// last, and alone. No lock but closing, evicting and names is ever held across a system call, and a hit takes none of
+// those three.
+//
+// DESIGN.md says why it is built this way.
 package cache

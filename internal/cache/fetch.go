@@ -44,9 +44,11 @@ type fetch struct {
 	origin  int64 // pos when started
 }
 
-// near returns how far ahead of pos the fetch will be in a moment. Waiting that long beats another request.
+// near returns how far ahead of pos the fetch will be in a moment. Waiting that long beats another request. It is more than
+// readSize, so no other fetch ever starts inside the bytes that this one is writing: two sources must not write the same
+// byte, because only one of them is hashed.
 func (t *fetch) near() int64 {
-	const least, moment = 512 << 10, 250 * time.Millisecond
+	const least, moment = 2 * readSize, 250 * time.Millisecond
 	elapsed := time.Since(t.started)
 	if elapsed <= 0 {
 		return least
@@ -82,25 +84,25 @@ func (t *fetch) bring() error {
 			return err
 		}
 		t.fill.interrupted()
-		if !t.pause(try) {
+		if !pause(t.ctx, try) {
 			return nil
 		}
 	}
 }
 
 // hopeless reports whether another try is useless: the content is wrong, the disk is in trouble, the source has refused
-// before anybody got a byte (it has done its own retries), or the tries are used up.
+// without ever having answered in this fill (it has done its own retries), or the tries are used up.
 func (t *fetch) hopeless(err error, opened bool, try int) bool {
 	if errors.Is(err, ErrWrongContent) || errors.Is(err, ErrDisk) || errors.Is(err, ErrNoRoom) || errors.Is(err, errRanges) {
 		return true
 	}
-	return !opened && !t.fill.hasBytes() || try >= fetchTries
+	return !opened && !t.fill.answered() || try >= fetchTries
 }
 
-// pause waits before the next try: not at all after progress, then longer each time.
-func (t *fetch) pause(try int) bool {
+// pause waits before the next try: not at all after progress, then longer each time. It reports whether ctx still lives.
+func pause(ctx context.Context, try int) bool {
 	if try == 0 {
-		return t.ctx.Err() == nil
+		return ctx.Err() == nil
 	}
 	delay := retryDelay << (try - 1)
 	timer := time.NewTimer(delay/2 + rand.N(delay))
@@ -108,7 +110,7 @@ func (t *fetch) pause(try int) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-t.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
@@ -241,7 +243,7 @@ func (t *fetch) store(b []byte) error {
 	end := pos + int64(len(b))
 	f.mu.Unlock()
 	if end > p.reserved { // only content of unknown size gets here
-		if err := f.cache.book(p, end+growStep); err != nil {
+		if err := f.cache.grow(p, end); err != nil {
 			return err
 		}
 	}
@@ -284,16 +286,16 @@ func (f *fill) interrupted() {
 	f.resumed = true
 }
 
-func (f *fill) hasBytes() bool {
+func (f *fill) answered() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.part.present.total() > 0
+	return f.opened
 }
 
 // accept checks what a source announces against what is known, and learns the size from the first answer.
 func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 	f.mu.Lock()
-	size := f.part.size
+	size, have := f.part.size, f.part.prefix()
 	f.mu.Unlock()
 	if size < 0 && s.Size >= 0 {
 		if err := f.cache.book(f.part, s.Size); err != nil {
@@ -305,6 +307,8 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 	switch {
 	case size >= 0 && s.Size >= 0 && s.Size != size:
 		return wrongSize(size, s.Size)
+	case size < 0 && s.Size >= 0 && s.Size < have:
+		return wrongSize(have, s.Size)
 	case s.Start > want.Start || s.Start < 0:
 		return fmt.Errorf("%w: asked for bytes from %d, got them from %d", ErrWrongContent, want.Start, s.Start)
 	case s.Start < want.Start && !t.front:

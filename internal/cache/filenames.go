@@ -32,7 +32,7 @@ func partialPath(dir string, d oci.Digest, n uint64) string {
 // digestOfPath is the inverse of blobPath for a path relative to the blobs directory.
 func digestOfPath(relative string) (oci.Digest, bool) {
 	parts := strings.Split(filepath.ToSlash(relative), "/")
-	if len(parts) != 3 || !strings.HasPrefix(parts[2], parts[1]) {
+	if len(parts) != 3 || len(parts[1]) != 2 || !strings.HasPrefix(parts[2], parts[1]) {
 		return oci.Digest{}, false
 	}
 	d, err := oci.ParseDigest(parts[0] + ":" + parts[2])

@@ -31,7 +31,7 @@ type FillFunc func(ctx context.Context, want Span) (*Stream, error)
 // Stream is what a source delivers for one fetch.
 type Stream struct {
 	// Body is read until the fetch has what it wants, and closed. A body that breaks off must end with an error other
-	// than io.EOF.
+	// than io.EOF, and a read must end when the context of its FillFunc does.
 	Body io.ReadCloser
 	// Start is the offset of Body's first byte: the one asked for, or 0 from a source that has no ranges.
 	Start int64
@@ -68,6 +68,8 @@ type fill struct {
 	suspect bool
 	ctx     context.Context
 	cancel  context.CancelFunc
+	// refused is a resting part that cannot be continued; it is discarded first.
+	refused *part
 	// done is closed when the fill has left the table.
 	done     chan struct{}
 	fetching sync.WaitGroup // fetches and hashers
@@ -78,6 +80,7 @@ type fill struct {
 	// over is closed when there is nothing more to fetch: all bytes are present and hashed, or the fill has failed.
 	over    chan struct{}
 	stopped bool  // over is closed
+	left    bool  // it has left the table; nobody attaches any more
 	part    *part // nil before there is room for it, and after failure
 	length  int64 // the size after failure, for readers that ask again; -1 if it never was known
 	opened  bool  // a source has answered, so the content exists
@@ -98,8 +101,16 @@ type wait struct{ pos, end int64 }
 
 func (c *Cache) newFill(r Request, resting *part) *fill {
 	f := &fill{
-		length: -1, cache: c, request: r, suspect: c.suspects.has(r.Digest), part: resting, resumed: resting != nil,
+		length: -1, cache: c, request: r, suspect: c.suspects.has(r.Digest),
 		done: make(chan struct{}), over: make(chan struct{}), changed: make(chan struct{}), waits: make(map[*wait]struct{}),
+	}
+	// This is decided before anybody can read: readers of a part that is exchanged would get a mixture.
+	switch {
+	case resting == nil:
+	case resting.fit(r.Size):
+		f.part, f.resumed = resting, true
+	default:
+		f.refused = resting
 	}
 	f.ctx, f.cancel = context.WithCancel(c.ctx)
 	return f
@@ -108,11 +119,13 @@ func (c *Cache) newFill(r Request, resting *part) *fill {
 // run is the life of the fill, in its own goroutine.
 func (f *fill) run() {
 	defer f.cache.fills.Done()
+	defer f.cache.running.Add(-1)
 	defer f.cancel()
 	err := f.download()
 	if f.mayRetry(err) {
-		f.restart()
-		err = f.download()
+		if err = f.restart(); err == nil {
+			err = f.download()
+		}
 	}
 	f.conclude(err)
 }
@@ -146,25 +159,18 @@ func (f *fill) download() error {
 
 // prepare makes room and a partial file, unless a resting part is continued.
 func (f *fill) prepare() error {
-	if p := f.part; p != nil && (f.request.Size < 0 || p.size < 0 || p.size == f.request.Size) {
-		return f.rebook(p)
+	if f.refused != nil {
+		f.cache.discardPart(f.refused)
+		f.refused = nil
 	}
-	if f.part != nil {
-		f.cache.discardPart(f.part)
+	if p := f.part; p != nil {
+		return f.cache.book(p, p.size) // a resting part has given back what it had no bytes for
 	}
 	p, err := f.cache.newPart(f.request.Digest, f.request.Size)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.part = p
 	return err
-}
-
-// rebook reserves what a resting part had given back.
-func (f *fill) rebook(p *part) error {
-	if p.size < 0 {
-		return nil
-	}
-	return f.cache.book(p, p.size)
 }
 
 // mayRetry reports whether the whole content may be asked for once more: the bytes were wrong, and none has gone out.
@@ -174,8 +180,12 @@ func (f *fill) mayRetry(err error) bool {
 	return errors.Is(err, ErrWrongContent) && f.part != nil && f.heldLocked() && f.ctx.Err() == nil
 }
 
-// restart forgets all bytes and the error. Readers stay asleep: they have got nothing so far.
-func (f *fill) restart() {
+// restart forgets all bytes and the error. Readers stay asleep: they have got nothing so far. The file is emptied because
+// what comes now may be shorter.
+func (f *fill) restart() error {
+	if err := f.cache.disk.truncate(f.part.file); err != nil {
+		return diskError("truncate partial file", err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err, f.stopped, f.over = nil, false, make(chan struct{})
@@ -183,6 +193,7 @@ func (f *fill) restart() {
 	f.part.size = f.request.Size
 	f.part.present, f.part.hashed = nil, 0
 	f.part.hash.Reset()
+	return nil
 }
 
 // stopLocked ends fetching with an error, the first of which counts.
@@ -219,47 +230,58 @@ func (f *fill) conclude(err error) {
 	if errors.Is(err, ErrWrongContent) {
 		f.cache.suspects.add(f.request.Digest)
 	}
-	f.fail(err, f.worthKeeping(err))
-	close(f.done)
+	f.fail(err)
 }
 
-// worthKeeping returns the part if its bytes are as good as any, else nil; what is not kept is discarded.
-func (f *fill) worthKeeping(err error) *part {
+// worthKeeping reports whether the part's bytes are as good as any.
+func (f *fill) worthKeeping(err error) bool {
 	p := f.part
-	if p == nil {
-		return nil
+	if p == nil || p.present.total() == 0 || f.sequential && p.size < 0 || f.cache.ctx.Err() != nil {
+		return false
 	}
-	useless := p.present.total() == 0 || f.sequential && p.size < 0
-	if useless || errors.Is(err, ErrWrongContent) || errors.Is(err, ErrDisk) || f.cache.ctx.Err() != nil {
-		f.cache.discardPart(p)
-		return nil
-	}
-	return p
+	return !errors.Is(err, ErrWrongContent) && !errors.Is(err, ErrDisk)
 }
 
-// fail takes the fill out of the table, lets its part rest there, and wakes everybody with the error, all in one step: a
-// reader that asks again at once finds the part, and nobody touches it through this fill any more. A resting part holds
-// room for the bytes it has, no more.
-func (f *fill) fail(err error, p *part) {
-	if p != nil {
+// fail takes the fill out of the table, lets its part rest there if it is worth that, and wakes everybody with the error,
+// all in one step: a reader that asks again at once finds the part, and nobody touches it through this fill any more. A
+// resting part holds room for the bytes it has, no more.
+func (f *fill) fail(err error) {
+	p, keep := f.part, f.worthKeeping(err)
+	if keep {
 		f.cache.room.give(p.reserved - p.present.total())
 		p.reserved, p.rested = p.present.total(), time.Now()
 	}
+	f.leave(func(s *shard) {
+		if keep {
+			s.parts[f.request.Digest] = p
+		}
+		if p != nil {
+			f.length = p.size
+		}
+		f.part, f.err, f.state = nil, err, failed
+		f.wakeLocked()
+	})
+	switch {
+	case keep:
+		f.cache.dropParts(0) // not more of them than allowed
+	case p != nil:
+		f.cache.discardPart(p)
+	}
+}
+
+// leave takes the fill out of the table; what is put in its place goes in by the same step. It reports whether readers
+// are left.
+func (f *fill) leave(replace func(*shard)) (readers bool) {
+	defer close(f.done)
 	s := f.cache.index.shard(f.request.Digest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(s.fills, f.request.Digest)
-	if p != nil {
-		s.parts[f.request.Digest] = p
-	}
-	if f.part != nil {
-		f.length = f.part.size
-	}
-	f.part = nil
-	f.err, f.state = err, failed
-	f.wakeLocked()
+	f.left = true
+	replace(s)
+	return f.readers > 0
 }
 
 // succeed lets the readers have the last block; storing comes after.
@@ -272,44 +294,51 @@ func (f *fill) succeed() {
 
 // commit stores verified content. An error is logged here: the readers have their bytes, nobody else would see it.
 func (f *fill) commit() error {
-	defer close(f.done)
+	var readers bool
 	err := f.cache.store(f.request.Digest, f.part, func(e *entry) bool {
-		f.cache.index.exchange(f.request.Digest, e, nil)
+		readers = f.leave(func(s *shard) { f.cache.index.addLocked(s, f.request.Digest, e) })
 		return true
 	})
-	if err == nil {
-		return nil
+	if err != nil {
+		f.cache.log.Warn("content was delivered but could not be stored", "digest", f.request.Digest, "error", err)
+		readers = f.leave(func(*shard) {})
+		f.cache.unlinkPart(f.part)
 	}
-	f.cache.index.exchange(f.request.Digest, nil, nil)
-	f.cache.discardPart(f.part)
-	f.cache.log.Warn("content was delivered but could not be stored", "digest", f.request.Digest, "error", err)
+	if !readers {
+		_ = f.part.file.Close() // synced or not wanted any more; else the last reader closes it
+	}
 	return err
 }
 
-// attach adds a reader, unless the fill has failed or left the table.
+// attach adds a reader, unless the fill has left the table or is about to because nobody was reading it.
 func (f *fill) attach() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.state == failed {
+	if f.left || f.stopped && errors.Is(f.err, ErrAbandoned) {
 		return false
 	}
 	f.readers++
 	return true
 }
 
-// detach removes a reader. The fill goes on, with the exception that abandonSize describes.
+// detach removes a reader. The fill goes on, with the exception that abandonSize describes. The last reader of one that
+// has left the table closes its file.
 func (f *fill) detach() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.readers--
+	p, last := f.part, f.left && f.readers == 0
 	if f.abandonedLocked() {
 		time.AfterFunc(abandonGrace, f.abandon)
+	}
+	f.mu.Unlock()
+	if last && p != nil {
+		_ = p.file.Close() // synced, or not stored
 	}
 }
 
 func (f *fill) abandonedLocked() bool {
 	p := f.part
-	return f.readers == 0 && f.state == filling && !f.stopped && p != nil && p.size > abandonSize && p.present.total() < p.size/2
+	return f.readers == 0 && f.state == filling && !f.stopped && p != nil && p.size > f.cache.abandonSize && p.present.total() < p.size/2
 }
 
 func (f *fill) abandon() {

@@ -18,6 +18,8 @@ type entry struct {
 	// used is when the content was last asked for, in seconds since 1970. It is stored on each hit without a lock, and
 	// written out in batches.
 	used atomic.Int64
+	// gone is set once the entry is out of the table, for the memory tier, which may still hold the content or take it.
+	gone atomic.Bool
 }
 
 // shard is a part of the table of all content. A digest is in entries, in fills, or unknown; it moves from fills to
@@ -69,21 +71,6 @@ func (x *index) put(d oci.Digest, e *entry) bool {
 	return true
 }
 
-// exchange takes a fill of d out of the table and, in the same step, puts in what it has made: complete content, a part
-// to be continued, or neither.
-func (x *index) exchange(d oci.Digest, e *entry, p *part) {
-	s := x.shard(d)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.fills, d)
-	if e != nil {
-		x.addLocked(s, d, e)
-	}
-	if p != nil {
-		s.parts[d] = p
-	}
-}
-
 func (x *index) addLocked(s *shard, d oci.Digest, e *entry) {
 	s.entries[d] = e
 	x.bytes.Add(e.size)
@@ -99,6 +86,7 @@ func (x *index) take(d oci.Digest, e *entry) bool {
 		return false
 	}
 	delete(s.entries, d)
+	e.gone.Store(true)
 	x.bytes.Add(-e.size)
 	x.blobs.Add(-1)
 	return true

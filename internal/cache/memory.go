@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -10,11 +11,13 @@ import (
 )
 
 const (
-	// offerQueue and offerBytes bound what waits to be taken into memory. Ristretto's own queue holds 32,768 items outside
-	// its cost bound, which is gigabytes of blobs (measured: 32 GiB against a cap of 64 MiB), so only one item at a time
-	// ever enters it.
+	// offerQueue and offerBytes bound what waits to be taken into memory, which never is more than the tier itself either.
+	// Ristretto's own queue holds 32,768 items outside its cost bound, which is gigabytes of blobs (measured: 32 GiB
+	// against a cap of 64 MiB), so only one item at a time ever enters it.
 	offerQueue = 256
 	offerBytes = 32 << 20
+	// gateCount spreads the locks that keep gets apart from close.
+	gateCount = 64
 	// itemOverhead is the cost of an item beside its bytes, so that a million empty blobs are not free.
 	itemOverhead = 256
 	// countersPerItem is what ristretto's authors recommend for its admission counters.
@@ -38,12 +41,29 @@ type memory struct {
 	maxBlob int64
 	cache   *ristretto.Cache[uint64, *memoryBlob]
 	offers  chan *memoryBlob
+	limit   int64         // of offered
 	offered atomic.Int64  // bytes in offers
 	stop    chan struct{} // closed by close
 	done    chan struct{}
 
 	bytes, blobs atomic.Int64 // what is held
 	onEvict      func(bytes int64)
+	gates        [gateCount]gate
+}
+
+// gate is held for reading by whoever calls into ristretto, and for writing once, by close: ristretto panics when it is
+// called while it closes. There are many so that hits of different blobs do not meet here.
+type gate struct {
+	sync.RWMutex
+	closed bool
+	_      [64]byte // a cache line, so that neighbours do not slow each other down
+}
+
+// enter passes the gate of d and reports whether the tier is open; the caller leaves by RUnlock.
+func (m *memory) enter(d oci.Digest) (*gate, bool) {
+	g := &m.gates[d.Sum64()%gateCount]
+	g.RLock()
+	return g, !g.closed
 }
 
 // newMemory returns a memory tier, or nil when the configuration switches it off. All methods work on nil.
@@ -51,7 +71,10 @@ func newMemory(cfg MemoryConfig, onEvict func(int64)) (*memory, error) {
 	if cfg.MaxSize <= 0 {
 		return nil, nil
 	}
-	m := &memory{maxBlob: int64(cfg.MaxBlob), offers: make(chan *memoryBlob, offerQueue), stop: make(chan struct{}), done: make(chan struct{}), onEvict: onEvict}
+	m := &memory{
+		maxBlob: int64(cfg.MaxBlob), limit: min(offerBytes, int64(cfg.MaxSize)), onEvict: onEvict,
+		offers: make(chan *memoryBlob, offerQueue), stop: make(chan struct{}), done: make(chan struct{}),
+	}
 	var err error
 	m.cache, err = ristretto.NewCache(&ristretto.Config[uint64, *memoryBlob]{
 		NumCounters:        max(1024, countersPerItem*int64(cfg.MaxSize)/typicalItem),
@@ -69,12 +92,18 @@ func newMemory(cfg MemoryConfig, onEvict func(int64)) (*memory, error) {
 }
 
 // get returns content in memory, or nil. Somebody can make two digests whose keys collide, so the digest is compared.
+// Content that has left the disk is not served any more, even where it has not been dropped yet.
 func (m *memory) get(d oci.Digest) *memoryBlob {
 	if m == nil {
 		return nil
 	}
+	g, open := m.enter(d)
+	defer g.RUnlock()
+	if !open {
+		return nil
+	}
 	b, ok := m.cache.Get(d.Sum64())
-	if !ok || b == nil || b.digest != d {
+	if !ok || b == nil || b.digest != d || b.entry.gone.Load() {
 		return nil
 	}
 	return b
@@ -86,7 +115,7 @@ func (m *memory) takes(size int64) bool { return m != nil && size <= m.maxBlob }
 // offer proposes content for the tier, without waiting: when too much is proposed at once, it is passed over and may be
 // proposed again by the next hit on disk.
 func (m *memory) offer(d oci.Digest, data []byte, e *entry) {
-	if !m.takes(int64(len(data))) || m.offered.Load() > offerBytes {
+	if !m.takes(int64(len(data))) || m.offered.Load() > m.limit {
 		return
 	}
 	b := &memoryBlob{digest: d, data: data, entry: e}
@@ -120,11 +149,19 @@ func (m *memory) take(b *memoryBlob) {
 	}
 	m.cache.Wait()
 	m.offered.Add(-b.cost())
+	if b.entry.gone.Load() {
+		m.drop(b.digest) // the content was removed while it waited here, and drop came too early
+	}
 }
 
-// drop removes content from the tier.
+// drop removes content from the tier. What collides with it is dropped too, which does no harm.
 func (m *memory) drop(d oci.Digest) {
-	if m != nil && m.get(d) != nil {
+	if m == nil {
+		return
+	}
+	g, open := m.enter(d)
+	defer g.RUnlock()
+	if open {
 		m.cache.Del(d.Sum64())
 	}
 }
@@ -156,5 +193,10 @@ func (m *memory) close() {
 	}
 	close(m.stop)
 	<-m.done
+	for i := range m.gates {
+		m.gates[i].Lock()
+		m.gates[i].closed = true
+		m.gates[i].Unlock()
+	}
 	m.cache.Close()
 }

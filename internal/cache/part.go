@@ -28,6 +28,18 @@ type part struct {
 	rested   time.Time
 }
 
+// fit prepares a resting part for content of the given size, -1 if unknown. It reports whether the part can be continued.
+func (p *part) fit(size int64) bool {
+	if size < 0 || p.size == size {
+		return true
+	}
+	if p.size >= 0 || p.prefix() > size {
+		return false
+	}
+	p.size = size
+	return true
+}
+
 // prefix returns how many bytes from the start are present without a gap.
 func (p *part) prefix() int64 { return p.present.endFrom(0) }
 
@@ -63,13 +75,30 @@ func (c *Cache) book(p *part, end int64) error {
 // growStep is how much room content of unknown size reserves at a time.
 const growStep = 4 << 20
 
-// discardPart removes a part and gives its room back.
-func (c *Cache) discardPart(p *part) {
-	if err := c.disk.discard(p.file); err != nil {
-		c.log.Warn("partial file could not be unlinked; the next start sweeps it", "error", err)
+// grow books room for bytes up to end, and some more when there is any.
+func (c *Cache) grow(p *part, end int64) error {
+	if err := c.book(p, end+growStep); err == nil {
+		return nil
 	}
+	return c.book(p, end)
+}
+
+// discardPart removes a part and closes its file. It returns the bytes of room freed.
+func (c *Cache) discardPart(p *part) int64 {
+	freed := c.unlinkPart(p)
 	_ = p.file.Close() // nothing in it is wanted any more
+	return freed
+}
+
+// unlinkPart removes a part and gives its room back. Its file stays open, for readers that share it.
+func (c *Cache) unlinkPart(p *part) int64 {
+	if err := c.disk.discard(p.file); err != nil {
+		c.log.Warn("partial file could not be unlinked; that is tried again later", "error", err)
+		c.leftovers.add(p.file.Name(), p.reserved)
+		return 0
+	}
 	c.room.give(p.reserved)
+	return p.reserved
 }
 
 // takePart removes the resting part of d from the table, if there is one. The caller holds the shard's lock.
@@ -84,8 +113,8 @@ func (s *shard) takePart(d oci.Digest) *part {
 func (c *Cache) dropParts(need int64) int64 {
 	var freed int64
 	for {
-		d, oldest, count := c.oldestPart()
-		if oldest == nil || freed >= need && count <= partCount && time.Since(oldest.rested) < partAge {
+		d, oldest, rested, count := c.oldestPart()
+		if oldest == nil || freed >= need && count <= partCount && time.Since(rested) < partAge {
 			return freed
 		}
 		s := c.index.shard(d)
@@ -96,23 +125,24 @@ func (c *Cache) dropParts(need int64) int64 {
 		}
 		s.mu.Unlock()
 		if mine {
-			c.discardPart(oldest)
-			freed += oldest.reserved
+			freed += c.discardPart(oldest)
 		}
 	}
 }
 
-func (c *Cache) oldestPart() (d oci.Digest, oldest *part, count int) {
+// oldestPart returns the part that has rested longest, since when it rests, and how many there are. Unless the caller then
+// takes the part out of the table, a fill may take it, and change it.
+func (c *Cache) oldestPart() (d oci.Digest, oldest *part, rested time.Time, count int) {
 	for i := range c.index.shards {
 		s := &c.index.shards[i]
 		s.mu.RLock()
 		for digest, p := range s.parts {
 			count++
-			if oldest == nil || p.rested.Before(oldest.rested) {
-				d, oldest = digest, p
+			if oldest == nil || p.rested.Before(rested) {
+				d, oldest, rested = digest, p, p.rested
 			}
 		}
 		s.mu.RUnlock()
 	}
-	return d, oldest, count
+	return d, oldest, rested, count
 }

@@ -1,127 +1,166 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"math"
 )
 
 // passage is content on its way from a source to one reader without being stored: there is no room for it, or the disk is
 // in trouble. It keeps the promises of a fill: small content is verified before its first byte, the whole of larger
-// content before its last block.
+// content before its last block, and so is the end of content that was wrong a moment ago.
 type passage struct {
+	cache   *Cache
 	request Request
 	ctx     context.Context
 	cancel  context.CancelFunc
-	stream  *Stream // opened by ready, from the start
 	size    int64
-	data    []byte // small content, verified
+	data    []byte    // small content, verified
+	body    io.Reader // larger content from its start, until it is used
+	intake  *intake   // below body
 }
 
 // Pass opens content straight from its source for one reader.
 func (c *Cache) Pass(r Request) *Blob {
-	p := &passage{request: r, size: r.Size}
+	p := &passage{cache: c, request: r, size: r.Size}
 	p.ctx, p.cancel = context.WithCancel(c.ctx)
 	return &Blob{digest: r.Digest, tier: TierSource, pass: p}
 }
 
 // ready opens the source, which may outlive ctx, and reads small content whole.
 func (p *passage) ready(ctx context.Context) error {
-	if p.stream != nil || p.data != nil {
+	if p.body != nil || p.data != nil {
 		return nil
 	}
 	stop := context.AfterFunc(ctx, p.cancel)
 	defer stop()
-	stream, err := p.open(Span{0, -1})
+	err := p.start()
+	if err != nil && ctx.Err() != nil && ctx != p.ctx {
+		return context.Cause(ctx)
+	}
+	return p.explain(err)
+}
+
+// explain wraps an error; when the cache is closing, that is the reason for it.
+func (p *passage) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if p.cache.ctx.Err() != nil {
+		err = ErrClosed
+	}
+	return fmt.Errorf("pass %s through: %w", p.request.Digest, err)
+}
+
+// start opens the source at the start of the content. What may be small is read until that is known.
+func (p *passage) start() error {
+	in, err := p.open(Span{0, -1})
 	if err != nil {
 		return err
 	}
-	p.stream, p.size = stream, stream.Size
-	if p.size < 0 || p.size > smallLimit {
+	p.intake, p.body = in, in
+	if p.size > smallLimit {
+		p.body = io.LimitReader(in, p.size)
 		return nil
 	}
-	data := make([]byte, p.size)
-	if _, err := io.ReadFull(stream.Body, data); err != nil {
-		return fmt.Errorf("pass %s through: %w", p.request.Digest, err)
+	head, err := io.ReadAll(io.LimitReader(in, smallLimit+1))
+	if err != nil {
+		p.drop()
+		return err
 	}
-	if !p.request.Digest.Verifies(data) {
-		return fmt.Errorf("pass content through: %w", wrongDigest(p.request.Digest))
+	if len(head) > smallLimit && p.size < 0 {
+		p.body = io.MultiReader(bytes.NewReader(head), in)
+		return nil
 	}
-	p.data = data
+	p.drop()
+	if !p.request.Digest.Verifies(head) {
+		p.cache.suspects.add(p.request.Digest)
+		return wrongDigest(p.request.Digest)
+	}
+	p.data, p.size = head, int64(len(head))
 	return nil
 }
 
-func (p *passage) open(want Span) (*Stream, error) {
-	s, err := p.request.From(p.ctx, want)
+// write sends [off, off+n), after ready.
+func (p *passage) write(w io.Writer, off, n int64) (int64, error) {
+	toEnd := p.size >= 0 && off+n == p.size || n == math.MaxInt64-off
+	var written int64
+	var err error
+	if toEnd && (off == 0 || p.cache.suspects.has(p.request.Digest)) {
+		written, err = p.writeVerified(w, off)
+	} else {
+		written, err = p.writeRange(w, off, n, toEnd)
+	}
 	if err != nil {
-		return nil, err
+		return written, p.explain(err)
 	}
-	if p.request.Size >= 0 && s.Size >= 0 && s.Size != p.request.Size {
-		_ = s.Body.Close() // the error below says more
-		return nil, wrongSize(p.request.Size, s.Size)
-	}
-	return s, nil
+	return written, flush(w)
 }
 
-// write sends [off, off+n).
-func (p *passage) write(w io.Writer, off, n int64) (int64, error) {
-	if off == 0 && (p.size < 0 || n == p.size) && p.stream != nil {
-		return p.writeWhole(w)
+// writeRange sends bytes as they come. Whoever asks for a part of the content verifies what it assembles.
+func (p *passage) writeRange(w io.Writer, off, n int64, toEnd bool) (int64, error) {
+	want := Span{off, off + n}
+	if toEnd {
+		want.End = -1
 	}
-	s, err := p.open(Span{off, off + n})
+	in, err := p.open(want)
 	if err != nil {
 		return 0, err
 	}
-	defer s.Body.Close()
-	if _, err := io.CopyN(io.Discard, s.Body, off-s.Start); err != nil {
-		return 0, fmt.Errorf("pass content through: %w", err)
+	defer in.close()
+	written, err := io.Copy(w, io.LimitReader(in, n))
+	if err == nil && written < n && n != math.MaxInt64-off {
+		err = io.ErrUnexpectedEOF
 	}
-	written, err := io.CopyN(w, s.Body, n)
-	if err != nil {
-		return written, fmt.Errorf("pass content through: %w", err)
-	}
-	return written, flush(w)
+	return written, err
 }
 
-// writeWhole sends everything, always a block behind what it has hashed.
-func (p *passage) writeWhole(w io.Writer) (written int64, err error) {
+// writeVerified reads everything and sends it from off on, always a block behind what it has hashed.
+func (p *passage) writeVerified(w io.Writer, off int64) (written int64, err error) {
+	defer p.drop()
 	h := p.request.Digest.Hash()
 	held, next := make([]byte, 0, holdBack), make([]byte, holdBack)
-	for {
-		n, err := io.ReadFull(p.stream.Body, next)
-		if n > 0 {
-			_, _ = h.Write(next[:n]) // a hash never returns an error
-			sent, err := w.Write(held)
-			written += int64(sent)
-			if err != nil {
-				return written, err
-			}
-			held = append(held[:0], next[:n]...)
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF && p.complete(written+int64(len(held))) {
+	var pos int64 // of the first byte of held
+	send := func() error {
+		skip := min(max(0, off-pos), int64(len(held)))
+		sent, err := w.Write(held[skip:])
+		written += int64(sent)
+		pos += int64(len(held))
+		return err
+	}
+	for err == nil {
+		var n int
+		if n, err = io.ReadFull(p.body, next); n == 0 {
 			break
 		}
-		if err != nil {
-			return written, fmt.Errorf("pass content through: %w", err)
+		_, _ = h.Write(next[:n]) // a hash never returns an error
+		if err := send(); err != nil {
+			return written, err
 		}
+		held = append(held[:0], next[:n]...)
 	}
-	if !p.request.Digest.Matches(h) {
-		return written, fmt.Errorf("pass content through: %w", wrongDigest(p.request.Digest))
-	}
-	sent, err := w.Write(held)
-	written += int64(sent)
-	if err != nil {
+	// The intake tells a body that broke off by an error of its own; these two mean that everything has come.
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
 		return written, err
 	}
-	return written, flush(w)
+	if !p.request.Digest.Matches(h) {
+		p.cache.suspects.add(p.request.Digest)
+		return written, wrongDigest(p.request.Digest)
+	}
+	return written, send()
 }
 
-// complete tells the short last block of everything from a body that broke off: io.ReadFull reports both alike.
-func (p *passage) complete(got int64) bool { return p.size < 0 || got == p.size }
+// drop closes the body that ready has opened.
+func (p *passage) drop() {
+	if p.intake != nil {
+		p.intake.close()
+	}
+	p.intake, p.body = nil, nil
+}
 
 func (p *passage) close() {
 	p.cancel()
-	if p.stream != nil {
-		_ = p.stream.Body.Close() // whatever it says, the content is not wanted any more
-	}
+	p.drop()
 }

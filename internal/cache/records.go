@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -55,24 +57,31 @@ type records struct {
 	queue chan []change
 	done  chan struct{}
 
+	// broken is why nothing can be written any more. It belongs to the writer, and to close after the writer has ended.
+	broken error
+
 	closing sync.RWMutex // guards closed against changes that are being queued
 	closed  bool
 }
 
-// openRecords opens or creates the index file. A file that cannot be read is set aside, as bbolt reports damage by
-// errors and by panics alike; rebuild tells the caller to make the index anew from the content.
+// errDamaged: the index file contradicts itself.
+var errDamaged = errors.New("index is damaged")
+
+// openRecords opens or creates the index file. A damaged file is set aside; bbolt reports damage by errors, by panics and,
+// where the file is shorter than it claims, by faults of memory access. rebuild tells the caller to make the index anew
+// from the content.
 func openRecords(dir string) (r *records, rebuild bool, err error) {
 	path := filepath.Join(dir, indexFile)
-	_, statErr := os.Stat(path)
+	info, statErr := os.Stat(path)
 	r, err = tryOpenRecords(path)
 	if err == nil {
-		return r, errors.Is(statErr, os.ErrNotExist), nil
+		return r, statErr != nil || info.Size() == 0, nil
 	}
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, false, fmt.Errorf("another process owns the data directory %s: stop it, or set cache.dir to another directory", dir)
 	}
-	if errors.Is(err, os.ErrPermission) {
-		return nil, false, fmt.Errorf("open index: %w", err)
+	if errors.As(err, new(syscall.Errno)) {
+		return nil, false, fmt.Errorf("open index: %w", err) // the disk or this process is in trouble, not the content of the file
 	}
 	aside := fmt.Sprintf("%s.damaged-%d", path, time.Now().Unix())
 	if renameErr := os.Rename(path, aside); renameErr != nil {
@@ -84,26 +93,25 @@ func openRecords(dir string) (r *records, rebuild bool, err error) {
 
 func tryOpenRecords(path string) (r *records, err error) {
 	var db *bbolt.DB
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("index is damaged: %v", p)
+	err = guarded(func() (err error) {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mappedSize, NoStatistics: true,
+		})
+		if err != nil {
+			return err
 		}
-		if err != nil && db != nil {
-			_ = db.Close() // the error that brought us here says more
+		if err := db.Update(makeBuckets); err != nil {
+			return err
 		}
-	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mappedSize, NoStatistics: true,
+		return db.View(readAll)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errDamaged):
+		// bbolt may hold its own lock for ever after a panic, and then Close would hang: the file is left open.
 		return nil, err
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(blobsBucket)
-		_, err2 := tx.CreateBucketIfNotExists(usedBucket)
-		return errors.Join(err, err2)
-	})
-	if err != nil {
+	case err != nil && db != nil:
+		return nil, errors.Join(err, db.Close())
+	case err != nil:
 		return nil, err
 	}
 	r = &records{db: db, queue: make(chan []change, 256), done: make(chan struct{})}
@@ -111,41 +119,80 @@ func tryOpenRecords(path string) (r *records, err error) {
 	return r, nil
 }
 
-// close waits for queued changes and closes the file. Later changes get ErrClosed.
+// guarded calls do and turns panics into errors, faults of memory access included.
+func guarded(do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, p)
+		}
+	}()
+	return do()
+}
+
+func makeBuckets(tx *bbolt.Tx) error {
+	_, err := tx.CreateBucketIfNotExists(blobsBucket)
+	_, err2 := tx.CreateBucketIfNotExists(usedBucket)
+	return errors.Join(err, err2)
+}
+
+// readAll visits every page with records, so that damage shows now, while the file can still be set aside.
+func readAll(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{blobsBucket, usedBucket} {
+		err := tx.Bucket(name).ForEach(func(k, v []byte) error {
+			if len(k) == 0 || v == nil {
+				return fmt.Errorf("%w: bucket %s has a key %x without a record", errDamaged, name, k)
+			}
+			_ = v[len(v)-1]
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close waits for queued changes and closes the file. Later changes get ErrClosed. After a panic bbolt may hold its own
+// lock for ever, so the file is left open then, until the process ends.
 func (r *records) close() error {
 	r.closing.Lock()
 	r.closed = true
 	r.closing.Unlock()
 	close(r.queue)
 	<-r.done
+	if r.broken != nil {
+		return r.broken
+	}
 	return r.db.Close()
 }
 
 // load calls visit for each record. Records of another version or shape are passed over: the sweep finds the content
 // again by its file.
-func (r *records) load(visit func(record)) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("index is damaged: %v", p)
-		}
-	}()
-	return r.db.View(func(tx *bbolt.Tx) error {
-		used := tx.Bucket(usedBucket)
-		return tx.Bucket(blobsBucket).ForEach(func(k, v []byte) error {
-			if rec, ok := decodeRecord(k, v); ok {
-				if u := used.Get(k); len(u) == 8 {
-					rec.used = int64(binary.LittleEndian.Uint64(u))
+func (r *records) load(visit func(record)) error {
+	return guarded(func() error {
+		return r.db.View(func(tx *bbolt.Tx) error {
+			used := tx.Bucket(usedBucket)
+			return tx.Bucket(blobsBucket).ForEach(func(k, v []byte) error {
+				if rec, ok := decodeRecord(k, v); ok {
+					if u := used.Get(k); len(u) == 8 {
+						rec.used = int64(binary.LittleEndian.Uint64(u))
+					}
+					visit(rec)
 				}
-				visit(rec)
-			}
-			return nil
+				return nil
+			})
 		})
 	})
 }
 
-// put makes complete content durable in the index; it returns when the record is on the disk.
-func (r *records) put(rec record) error {
-	return r.apply([]change{{bucket: blobsBucket, key: rec.digest.Binary(), value: encodeRecord(rec)}})
+// put makes complete content durable in the index; it returns when the records are on the disk.
+func (r *records) put(recs ...record) error {
+	changes := make([]change, 0, len(recs))
+	for _, rec := range recs {
+		changes = append(changes, change{bucket: blobsBucket, key: rec.digest.Binary(), value: encodeRecord(rec)})
+	}
+	return r.apply(changes)
 }
 
 // remove deletes the records of content that is about to be unlinked; it returns when that is on the disk.
@@ -223,28 +270,38 @@ func (r *records) commit(batch []change) {
 }
 
 // write puts a batch into one transaction, in key order because bbolt then touches each page once. The sort is stable:
-// of two changes to one key the later one wins.
-func (r *records) write(batch []change) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("index is damaged: %v", p)
-		}
-	}()
+// of two changes to one key the later one wins. Nothing is written any more after a panic.
+func (r *records) write(batch []change) error {
+	if r.broken != nil {
+		return r.broken
+	}
 	ordered := slices.Clone(batch)
 	slices.SortStableFunc(ordered, func(a, b change) int { return bytes.Compare(a.key, b.key) })
-	return r.db.Update(func(tx *bbolt.Tx) error {
-		for _, c := range ordered {
-			b := tx.Bucket(c.bucket)
-			if c.value == nil {
-				if err := b.Delete(c.key); err != nil {
+	err := guarded(func() error {
+		return r.db.Update(func(tx *bbolt.Tx) error {
+			for _, c := range ordered {
+				if err := c.write(tx); err != nil {
 					return err
 				}
-			} else if err := b.Put(c.key, c.value); err != nil {
-				return err
 			}
-		}
-		return nil
+			return nil
+		})
 	})
+	if errors.Is(err, errDamaged) {
+		r.broken = err
+	}
+	return err
+}
+
+func (c change) write(tx *bbolt.Tx) error {
+	b := tx.Bucket(c.bucket)
+	switch {
+	case c.value == nil:
+		return b.Delete(c.key)
+	case bytes.Equal(c.bucket, usedBucket) && tx.Bucket(blobsBucket).Get(c.key) == nil:
+		return nil // the content was removed since its use was noted
+	}
+	return b.Put(c.key, c.value)
 }
 
 func encodeRecord(rec record) []byte {

@@ -57,6 +57,11 @@ func (c *Cache) reserve(n int64) error {
 	if n > c.room.limit {
 		return ErrNoRoom
 	}
+	if _, ok := c.room.take(n); ok {
+		return nil
+	}
+	c.evicting.Lock() // who waited here may find room that somebody else has made meanwhile
+	defer c.evicting.Unlock()
 	for {
 		short, ok := c.room.take(n)
 		if ok {
@@ -68,6 +73,17 @@ func (c *Cache) reserve(n int64) error {
 	}
 }
 
+// shrink evicts until the limit holds, after a start with a limit lower than what is there.
+func (c *Cache) shrink() {
+	c.evicting.Lock()
+	defer c.evicting.Unlock()
+	for over := c.room.over(); over > 0; over = c.room.over() {
+		if !c.evict(over) {
+			return
+		}
+	}
+}
+
 // victim is a candidate for eviction.
 type victim struct {
 	digest oci.Digest
@@ -75,13 +91,12 @@ type victim struct {
 	used   int64
 }
 
-// evict makes at least need bytes of room: first what failed fills have left, then what was used longest ago. It makes a
-// little more than was asked for, because finding the oldest means looking at everything. It reports whether any room
-// was made. The policy is deliberately plain; its seam is coldest.
+// evict makes at least need bytes of room if it can: first what failed fills have left, then what was used longest ago. It
+// makes a little more than was asked for, because finding the oldest means looking at everything. It reports whether any
+// room was made. The policy is deliberately plain; its seam is coldest. The caller holds evicting.
 func (c *Cache) evict(need int64) bool {
-	c.evicting.Lock()
-	defer c.evicting.Unlock()
-	freed := c.dropParts(need)
+	freed := c.retryLeftovers()
+	freed += c.dropParts(need - freed)
 	if freed >= need {
 		return true
 	}
@@ -127,8 +142,9 @@ func (c *Cache) discardAll(victims []victim) int64 {
 	for _, v := range taken {
 		c.memory.drop(v.digest)
 		if err := c.disk.remove(v.digest); err != nil {
-			c.log.Warn("evicted content could not be unlinked; the next start finds it", "digest", v.digest, "error", err)
-			continue // its bytes are still on the disk, so they stay accounted for
+			c.log.Warn("evicted content could not be unlinked; that is tried again later", "digest", v.digest, "error", err)
+			c.leftovers.add(blobPath(c.disk.dir, v.digest), v.entry.size)
+			continue
 		}
 		freed += v.entry.size
 	}

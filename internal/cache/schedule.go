@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 )
@@ -54,6 +55,9 @@ func (f *fill) wantLocked(w *wait) {
 	if f.stopped || !f.opened || f.sequential || f.part.size < 0 || len(f.fetches) >= f.request.Fetches {
 		return
 	}
+	if f.heldLocked() {
+		return // nothing goes out before everything is there, so the order does not matter
+	}
 	at := f.part.present.endFrom(w.pos)
 	if at > w.pos || at >= f.part.size {
 		return // it is there, and only held back
@@ -64,10 +68,12 @@ func (f *fill) wantLocked(w *wait) {
 	f.startLocked(at, min(w.end, f.part.size), false)
 }
 
-// waitedForLocked reports whether a reader sleeps for bytes that the fetch will bring soon.
+// waitedForLocked reports whether a reader sleeps for bytes that the fetch will bring soon. One that has been woken and has
+// not run yet counts too, unless the fetch has left it far behind: then it has enough to go on with.
 func (f *fill) waitedForLocked(t *fetch) bool {
 	for w := range f.waits {
-		if at := f.part.present.endFrom(w.pos); at >= t.pos && at-t.pos <= t.near() {
+		at := f.part.present.endFrom(w.pos)
+		if at >= t.pos && at-t.pos <= t.near() && t.pos-w.pos < sideBudget/2 {
 			return true
 		}
 	}
@@ -110,6 +116,23 @@ func (f *fill) startLocked(at, end int64, front bool) {
 	go t.run()
 }
 
+// widenLocked lets the front go on as far as nobody else is at work. The source has no ranges: what another fetch was
+// started for comes by at the front, and a new request would bring everything before it once more.
+func (f *fill) widenLocked() {
+	for _, t := range f.fetches {
+		if !t.front || f.part.present.endFrom(t.limit) > t.limit {
+			continue
+		}
+		end := min(f.endLocked(), f.part.present.startAfter(t.limit))
+		for _, other := range f.fetches {
+			if other.pos >= t.limit {
+				end = min(end, other.pos)
+			}
+		}
+		t.limit = max(t.limit, end)
+	}
+}
+
 // fetchEndedLocked takes a fetch off the list. An error means that it has given up; the fill gives up with it when no
 // other fetch is left that could still bring something, or when too many gave up without progress.
 func (f *fill) fetchEndedLocked(t *fetch, err error) {
@@ -118,6 +141,9 @@ func (f *fill) fetchEndedLocked(t *fetch, err error) {
 			f.fetches = append(f.fetches[:i], f.fetches[i+1:]...)
 			break
 		}
+	}
+	if errors.Is(err, errRanges) {
+		f.widenLocked()
 	}
 	if err != nil {
 		f.giveUps++

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -24,7 +25,7 @@ func (p *spans) add(s Span) {
 		return
 	}
 	// All spans in [from, to) overlap or touch s and melt into it.
-	from, _ := slices.BinarySearchFunc(*p, s.Start, func(e Span, start int64) int { return compare(e.End, start) })
+	from, _ := slices.BinarySearchFunc(*p, s.Start, func(e Span, start int64) int { return cmp.Compare(e.End, start) })
 	to := from
 	for to < len(*p) && (*p)[to].Start <= s.End {
 		s.Start, s.End = min(s.Start, (*p)[to].Start), max(s.End, (*p)[to].End)
@@ -36,7 +37,12 @@ func (p *spans) add(s Span) {
 // endFrom returns the end of the present bytes that begin at off, which is off itself when the byte at off is missing.
 // It is the first missing byte at or after off.
 func (p spans) endFrom(off int64) int64 {
-	i, _ := slices.BinarySearchFunc(p, off, func(e Span, off int64) int { return compare(e.End, off+1) })
+	i, _ := slices.BinarySearchFunc(p, off, func(e Span, off int64) int {
+		if e.End <= off {
+			return -1
+		}
+		return 1
+	})
 	if i < len(p) && p[i].Start <= off {
 		return p[i].End
 	}
@@ -45,7 +51,7 @@ func (p spans) endFrom(off int64) int64 {
 
 // startAfter returns where the first present bytes beyond the missing byte at off begin, or the largest int64.
 func (p spans) startAfter(off int64) int64 {
-	i, _ := slices.BinarySearchFunc(p, off, func(e Span, off int64) int { return compare(e.Start, off) })
+	i, _ := slices.BinarySearchFunc(p, off, func(e Span, off int64) int { return cmp.Compare(e.Start, off) })
 	if i < len(p) {
 		return p[i].Start
 	}
@@ -59,14 +65,4 @@ func (p spans) total() int64 {
 		n += s.Len()
 	}
 	return n
-}
-
-func compare(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"errors"
-	"io/fs"
 	"math"
 	"os"
 	"syscall"
@@ -20,17 +19,11 @@ func (c *Cache) restore(rebuild bool) error {
 	if err := c.disk.prepare(); err != nil {
 		return err
 	}
-	err := c.records.load(func(rec record) {
-		e := &entry{size: rec.size}
-		e.used.Store(rec.used)
-		if c.index.put(rec.digest, e) {
-			c.room.hold(rec.size)
-		}
-	})
+	err := c.records.load(func(rec record) { c.take(rec) })
 	if err != nil || !rebuild {
 		return err
 	}
-	if err := c.disk.walk(c.adopt); err != nil {
+	if err := c.look(); err != nil {
 		return err
 	}
 	if n := c.index.blobs.Load(); n > 0 {
@@ -39,19 +32,29 @@ func (c *Cache) restore(rebuild bool) error {
 	return nil
 }
 
+// take puts complete content into the table, and its bytes into the account.
+func (c *Cache) take(rec record) bool {
+	e := &entry{size: rec.size}
+	e.used.Store(rec.used)
+	if !c.index.put(rec.digest, e) {
+		return false
+	}
+	c.room.hold(rec.size)
+	return true
+}
+
 // keepUp runs until Close: once it looks for complete files that have no record (a crash came between name and record),
 // then it writes recency out again and again.
 func (c *Cache) keepUp(look bool) {
 	defer c.upkeep.Done()
+	written := time.Now().Unix()
 	if look {
-		if err := c.disk.walk(c.adopt); err != nil && c.ctx.Err() == nil {
+		if err := c.look(); err != nil && c.ctx.Err() == nil {
 			c.log.Warn("data directory could not be searched for content without a record", "error", err)
 		}
 	}
-	if over := c.room.over(); over > 0 {
-		c.evict(over)
-	}
-	written := time.Now().Unix()
+	c.shrink()
+	close(c.looked)
 	for {
 		select {
 		case <-time.After(upkeepPeriod):
@@ -63,30 +66,68 @@ func (c *Cache) keepUp(look bool) {
 		c.writeRecency(written)
 		written = now
 		c.dropParts(0)
+		c.retryLeftovers()
 	}
 }
 
-// adopt takes complete content into table and index that is on the disk without a record.
-func (c *Cache) adopt(d oci.Digest, size int64) error {
-	if err := c.ctx.Err(); err != nil {
+// look takes complete content into table and index that is on the disk without a record.
+func (c *Cache) look() error {
+	var found []oci.Digest
+	err := c.disk.walk(func(d oci.Digest, _ int64) error {
+		if e, _ := c.index.find(d); e == nil {
+			found = append(found, d)
+		}
+		if len(found) < batchLimit {
+			return c.ctx.Err()
+		}
+		err := c.adopt(found)
+		found = found[:0]
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if e, _ := c.index.find(d); e != nil {
-		return nil
+	return c.adopt(found)
+}
+
+// adopt takes files into table and index. Running fills of the same content come first: what they store replaces the file,
+// and the file of a fill that fails is taken in after it.
+func (c *Cache) adopt(found []oci.Digest) error {
+	for {
+		filling, err := c.adoptOnce(found)
+		if err != nil || len(filling) == 0 {
+			return err
+		}
+		for _, d := range filling {
+			if _, f := c.index.find(d); f != nil {
+				<-f.done
+			}
+		}
+		found = filling
 	}
-	c.names.RLock() // nobody unlinks the file now
+}
+
+// adoptOnce takes in what is not being filled, in one transaction, and returns the rest.
+func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest, err error) {
+	c.names.RLock() // nobody unlinks a file now
 	defer c.names.RUnlock()
-	if _, err := os.Stat(blobPath(c.disk.dir, d)); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	e := &entry{size: size}
 	now := time.Now().Unix()
-	e.used.Store(now)
-	if !c.index.put(d, e) {
-		return nil
+	leftovers := c.leftovers.all()
+	var taken []record
+	for _, d := range found {
+		path := blobPath(c.disk.dir, d)
+		info, err := os.Stat(path)
+		if _, left := leftovers[path]; err != nil || left {
+			continue // removed since it was found
+		}
+		rec := record{digest: d, size: info.Size(), stored: now, used: now}
+		if c.take(rec) {
+			taken = append(taken, rec)
+		} else if e, _ := c.index.find(d); e == nil {
+			filling = append(filling, d) // or it was a moment ago
+		}
 	}
-	c.room.hold(size)
-	return c.records.put(record{digest: d, size: size, stored: now})
+	return filling, c.records.put(taken...)
 }
 
 // writeRecency writes out the times of use since the given one.
@@ -110,9 +151,5 @@ func isExhaustion(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
-// Fills returns how many fills are running.
-func (c *Cache) Fills() int {
-	n := 0
-	c.index.eachFill(func(*fill) { n++ })
-	return n
-}
+// Fills returns how many fills are running, those included that have left the table and are tidying up.
+func (c *Cache) Fills() int { return int(c.running.Load()) }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -58,7 +57,7 @@ func (f *fill) follow() {
 			return
 		}
 		b := (*buf)[:min(int64(len(*buf)), to-from)]
-		if _, err := f.part.file.ReadAt(b, from); err != nil && err != io.EOF {
+		if err := f.cache.disk.readAt(f.part.file, b, from); err != nil {
 			f.mu.Lock()
 			f.hashing = false
 			f.stopLocked(diskError("read partial file", err))

@@ -1,0 +1,186 @@
+package cache_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mirror/internal/cache"
+	"mirror/internal/cache/cachetest"
+	"mirror/internal/oci"
+	"mirror/internal/units"
+)
+
+// limited opens a cache of the given size without a memory tier.
+func limited(t *testing.T, size units.Bytes) (*cache.Cache, cache.Config) {
+	cfg := cachetest.Config(t)
+	cfg.Dir = memoryDir(t)
+	cfg.MaxSize, cfg.Memory.MaxSize = size, 0
+	return cachetest.Open(t, cfg), cfg
+}
+
+// TestLimitHolds: whatever is filled, put and removed, the cache never holds more than it may.
+func TestLimitHolds(t *testing.T) {
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	c, _ := limited(t, 1*units.MiB)
+	var known []oci.Digest
+	for range 150 {
+		b, d := content(random.IntN(300 * kib))
+		known = append(known, d)
+		switch random.IntN(4) {
+		case 0:
+			if err := c.Put(d, b); err != nil {
+				t.Errorf("put %d bytes: %v", len(b), err)
+			}
+		case 1:
+			c.Remove(known[random.IntN(len(known))])
+		default:
+			wantWhole(t, c, newOrigin(b).request(d), b)
+		}
+		cachetest.Settle(c)
+		if err := c.Check(t.Context()); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// TestLimitHoldsForManyFills: fills at once reserve before they write. Those for which there is no room say so.
+func TestLimitHoldsForManyFills(t *testing.T) {
+	for _, noSize := range []bool{false, true} {
+		c, _ := limited(t, 6*units.MiB)
+		var wg sync.WaitGroup
+		for i := range 12 {
+			b, d := content(mib + i)
+			o := newOrigin(b)
+			o.noSize = noSize
+			wg.Go(func() {
+				blob, _, err := c.Fill(o.request(d))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer blob.Close()
+				if _, err := read(t.Context(), blob, 0, -1); err != nil && !errors.Is(err, cache.ErrNoRoom) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		cachetest.Settle(c)
+		if err := c.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTooLarge: content larger than the cache is refused before the first byte, and can be passed through.
+func TestTooLarge(t *testing.T) {
+	c, _ := limited(t, 2*units.MiB)
+	small, kept := content(100)
+	if err := c.Put(kept, small); err != nil {
+		t.Fatal(err)
+	}
+	b, d := content(3 * mib)
+	for _, size := range []int64{-1, 3 * mib} {
+		o := newOrigin(b)
+		r := o.request(d)
+		r.Size = size
+		if err := fill(t, c, r).Ready(t.Context()); !errors.Is(err, cache.ErrNoRoom) {
+			t.Errorf("size %d: got %v, want ErrNoRoom", size, err)
+		}
+		blob := c.Pass(r)
+		wantRange(t, blob, 0, b)
+		_ = blob.Close()
+	}
+	if _, ok := c.Stat(kept); !ok {
+		t.Error("content was evicted for what can never fit")
+	}
+	if err := c.Put(d, b); !errors.Is(err, cache.ErrNoRoom) {
+		t.Errorf("put: got %v, want ErrNoRoom", err)
+	}
+}
+
+// TestOldestIsEvicted: what was used longest ago goes first, and its readers read on.
+func TestOldestIsEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := limited(t, 4*units.MiB)
+		var digests []oci.Digest
+		for i := range 3 {
+			b, d := content(mib + i)
+			if err := c.Put(d, b); err != nil {
+				t.Fatal(err)
+			}
+			digests = append(digests, d)
+			time.Sleep(2 * time.Second)
+		}
+		used, err := c.Open(digests[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer used.Close()
+		time.Sleep(2 * time.Second)
+		_ = fill(t, c, cache.Request{Digest: digests[1]})
+		b, d := content(2*mib - 100)
+		c.Stat(digests[2]) // does not count as a use
+		if err := c.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.Stat(digests[2]); ok {
+			t.Error("the content used longest ago is still there")
+		}
+		if _, ok := c.Stat(digests[1]); !ok {
+			t.Error("the content used last is gone")
+		}
+		// The victims keep their readers.
+		old, _ := content(mib)
+		wantRange(t, used, 0, old)
+	})
+}
+
+// TestPartsGoFirst: what failed fills have left is dropped before anything complete.
+func TestPartsGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := limited(t, 4*units.MiB)
+		kept, keptDigest := content(mib)
+		if err := c.Put(keptDigest, kept); err != nil {
+			t.Fatal(err)
+		}
+		b, d := content(2*mib + 1)
+		o := newOrigin(b)
+		o.cuts = []int64{2 * mib}
+		open := o.close(mib, 2*mib)
+		reader := start(fill(t, c, o.request(d)), b, 0, -1)
+		synctest.Wait()
+		o.set(func(o *origin) { o.down = errDown })
+		open()
+		reader.short(t, errDown)
+		other, otherDigest := content(2*mib + 2)
+		wantWhole(t, c, newOrigin(other).request(otherDigest), other)
+		if _, ok := c.Stat(keptDigest); !ok {
+			t.Error("complete content was evicted while a part rested")
+		}
+	})
+}
+
+// TestLimitIsLowered: after a start with a lower limit, it holds.
+func TestLimitIsLowered(t *testing.T) {
+	cfg := cachetest.Config(t)
+	c := cachetest.Unchecked(t, cfg)
+	for i := range 8 {
+		b, d := content(500*kib + i)
+		if err := c.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.MaxSize = 2 * units.MiB
+	if err := cachetest.Open(t, cfg).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

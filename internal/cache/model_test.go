@@ -1,0 +1,258 @@
+package cache_test
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"mirror/internal/cache"
+	"mirror/internal/cache/cachetest"
+	"mirror/internal/oci"
+	"mirror/internal/units"
+)
+
+// model is what the cache should hold, with room for everything.
+type model struct {
+	t       *testing.T
+	random  *rand.Rand
+	cfg     cache.Config
+	cache   *cache.Cache
+	stored  map[oci.Digest][]byte
+	readers sync.WaitGroup
+}
+
+// TestModel does random things to a cache and to a map, and compares them after each step.
+func TestModel(t *testing.T) { synctest.Test(t, testModel) }
+
+func testModel(t *testing.T) {
+	seed := rand.Uint64()
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 0)), stored: make(map[oci.Digest][]byte)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	})
+	m.cfg = cachetest.Config(t)
+	m.cfg.Dir = memoryDir(t)
+	m.cfg.Memory = cache.MemoryConfig{MaxSize: units.MiB, MaxBlob: 32 * units.KiB}
+	m.cache = cachetest.Unchecked(t, m.cfg)
+	for step := 0; step < 2000 && !t.Failed(); step++ {
+		m.step()
+	}
+	m.restart()
+}
+
+// content is one of two hundred contents; a few are larger than what is held back whole.
+func (m *model) content() ([]byte, oci.Digest) {
+	i := m.random.IntN(200)
+	if i%40 == 0 {
+		return content(smallLimit + 1 + i)
+	}
+	return content(i * i)
+}
+
+func (m *model) step() {
+	b, d := m.content()
+	switch what := m.random.IntN(100); {
+	case what < 15:
+		if err := m.cache.Put(d, b); err != nil {
+			m.t.Error(err)
+		}
+		m.stored[d] = b
+	case what < 45:
+		m.open(d, b)
+	case what < 65:
+		m.fill(d, b, m.fault(len(b)))
+		m.stored[d] = b
+	case what < 75:
+		m.failingFill(d, b)
+	case what < 98:
+		_, was := m.stored[d]
+		if got := m.cache.Remove(d); got != was {
+			m.t.Errorf("removed %v: %v, want %v", d, got, was)
+		}
+		delete(m.stored, d)
+	default:
+		m.restart()
+	}
+	if size, ok := m.cache.Stat(d); ok != (m.stored[d] != nil) || ok && size != int64(len(b)) {
+		m.t.Errorf("%d bytes: stored %v with size %d, want %v", len(b), ok, size, m.stored[d] != nil)
+	}
+}
+
+// open reads content if it is stored, in the background.
+func (m *model) open(d oci.Digest, b []byte) {
+	blob, err := m.cache.Open(d)
+	if _, stored := m.stored[d]; !stored {
+		if !errors.Is(err, cache.ErrNotFound) {
+			m.t.Errorf("open of %d bytes that are not stored: %v", len(b), err)
+		}
+		return
+	}
+	if err != nil {
+		m.t.Errorf("open of %d bytes that are stored: %v", len(b), err)
+		return
+	}
+	m.read(blob, b)
+}
+
+// read reads a random range in the background, whatever happens to the cache meanwhile.
+func (m *model) read(blob *cache.Blob, b []byte) {
+	off := m.random.IntN(len(b) + 1)
+	n := m.random.IntN(len(b) - off + 1)
+	m.readers.Go(func() {
+		defer blob.Close()
+		var got bytes.Buffer
+		if _, err := blob.WriteRange(&got, int64(off), int64(n)); err != nil || !bytes.Equal(got.Bytes(), b[off:off+n]) {
+			m.t.Errorf("read [%d, %d) of %d: got %d bytes, error %v", off, off+n, len(b), got.Len(), err)
+		}
+	})
+}
+
+// fault changes how an origin behaves, in a way that a fill survives.
+func (m *model) fault(n int) func(*origin) {
+	kind, at := m.random.IntN(5), m.random.Int64N(int64(n)+1)
+	return func(o *origin) {
+		switch kind {
+		case 0:
+			o.cuts = []int64{at}
+		case 1:
+			o.noSize = true
+		case 2:
+			o.noRanges = true
+		case 3:
+			o.noRanges, o.noSize, o.chunk = true, true, 1000
+		}
+	}
+}
+
+// fill fills content with several readers.
+func (m *model) fill(d oci.Digest, b []byte, script func(*origin)) {
+	o := newOrigin(b)
+	script(o)
+	for range 1 + m.random.IntN(3) {
+		blob, _, err := m.cache.Fill(o.request(d))
+		if err != nil {
+			m.t.Error(err)
+			return
+		}
+		m.read(blob, b)
+	}
+	cachetest.Settle(m.cache)
+}
+
+// failingFill fills from a source that delivers a wrong byte, or breaks off for good. The content is stored afterwards only
+// if it was before, or if an earlier fill had left the byte that is wrong now.
+func (m *model) failingFill(d oci.Digest, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	o := newOrigin(b)
+	var want error
+	r := o.request(d)
+	if at := m.random.Int64N(int64(len(b))); m.random.IntN(2) == 0 {
+		o.wrong, want = []int64{at}, cache.ErrWrongContent
+	} else {
+		r.From, want = onlyUpTo(o, at), errDown
+	}
+	blob, _, err := m.cache.Fill(r)
+	if err != nil {
+		m.t.Error(err)
+		return
+	}
+	defer blob.Close()
+	got, err := read(m.t.Context(), blob, 0, -1)
+	if _, stored := m.stored[d]; stored {
+		want = nil
+	}
+	if want == cache.ErrWrongContent && o.deliveredBytes() < int64(len(b)) && bytes.Equal(got, b) {
+		want, m.stored[d] = nil, b
+	}
+	if !errors.Is(err, want) || want != nil && len(got) >= len(b) {
+		m.t.Errorf("fill of %d bytes from a bad source: got %d bytes and %v, want %v", len(b), len(got), err, want)
+	}
+	cachetest.Settle(m.cache)
+}
+
+// restart closes and opens the cache, and checks it before and after.
+func (m *model) restart() {
+	m.readers.Wait()
+	cachetest.Settle(m.cache)
+	if err := errors.Join(m.cache.Check(m.t.Context()), m.cache.Close()); err != nil {
+		m.t.Error(err)
+	}
+	m.cache = cachetest.Unchecked(m.t, m.cfg)
+	if err := m.cache.Check(m.t.Context()); err != nil {
+		m.t.Error(err)
+	}
+	for d, b := range m.stored {
+		if size, ok := m.cache.Stat(d); !ok || size != int64(len(b)) {
+			m.t.Errorf("after a restart: stored %v with %d bytes, want %d", ok, size, len(b))
+		}
+	}
+}
+
+// TestModelUnderPressure does random things at once in a cache that is far too small. What is read is right, and what there
+// is no room for says so.
+func TestModelUnderPressure(t *testing.T) { synctest.Test(t, testModelUnderPressure) }
+
+func testModelUnderPressure(t *testing.T) {
+	seed := rand.Uint64()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	})
+	cfg := cachetest.Config(t)
+	cfg.Dir, cfg.MaxSize = memoryDir(t), 5*units.MiB/2
+	cfg.Memory = cache.MemoryConfig{MaxSize: units.MiB, MaxBlob: 32 * units.KiB}
+	for round := range uint64(3) {
+		c := cachetest.Unchecked(t, cfg)
+		var wg sync.WaitGroup
+		for worker := range uint64(6) {
+			wg.Go(func() {
+				random := rand.New(rand.NewPCG(seed, round<<8|worker))
+				for range 40 {
+					pressed(t, c, random)
+				}
+			})
+		}
+		wg.Wait()
+		cachetest.Settle(c)
+		if err := errors.Join(c.Check(t.Context()), c.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// pressed does one random thing.
+func pressed(t *testing.T, c *cache.Cache, random *rand.Rand) {
+	b, d := content([]int{0, 100, 10 * kib, 20 * kib, 200 * kib, 300 * kib, smallLimit + 1, smallLimit + 2}[random.IntN(8)])
+	switch random.IntN(5) {
+	case 0:
+		if err := c.Put(d, b); err != nil && !errors.Is(err, cache.ErrNoRoom) {
+			t.Error(err)
+		}
+	case 1:
+		c.Remove(d)
+	default:
+		o := newOrigin(b)
+		o.chunk = 60_000
+		if random.IntN(8) == 0 && len(b) > 0 {
+			o.cuts = []int64{random.Int64N(int64(len(b)))}
+		}
+		blob, _, err := c.Fill(o.request(d))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer blob.Close()
+		got, err := read(t.Context(), blob, 0, -1)
+		if err != nil && !errors.Is(err, cache.ErrNoRoom) || err == nil && !bytes.Equal(got, b) {
+			t.Errorf("read %d bytes: got %d, error %v", len(b), len(got), err)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package cache_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"testing"
+
+	"mirror/internal/cache"
+	"mirror/internal/cache/cachetest"
+)
+
+// connection is one end of a TCP connection that counts by which way bytes go in.
+type connection struct {
+	*net.TCPConn
+	written, copied int64
+}
+
+func (c *connection) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	c.written += int64(n)
+	return n, err
+}
+
+func (c *connection) ReadFrom(r io.Reader) (int64, error) {
+	n, err := c.TCPConn.ReadFrom(r)
+	c.copied += n
+	return n, err
+}
+
+// connect returns both ends of a loopback connection.
+func connect(t *testing.T) (*connection, net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	server, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return &connection{TCPConn: server.(*net.TCPConn)}, client
+}
+
+// TestSendfile: bytes of files, complete and growing, reach a TCP connection right, behind what was buffered before them,
+// and by its ReadFrom, in which the kernel copies.
+func TestSendfile(t *testing.T) {
+	const n = 3 * mib
+	b, d := content(n)
+	f := func(name string, blob *cache.Blob, off, length int64, open func()) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			conn, client := connect(t)
+			sent := make(chan error, 1)
+			go func() {
+				w := bufio.NewWriterSize(conn, 4*kib)
+				_, err := io.WriteString(w, "header\n")
+				if err == nil {
+					_, err = blob.WriteRange(w, off, length)
+				}
+				sent <- err
+			}()
+			want := append([]byte("header\n"), b[off:off+length]...)
+			got := make([]byte, len(want))
+			if _, err := io.ReadFull(client, got[:mib]); err != nil { // arrives while the gate is closed
+				t.Fatal(err)
+			}
+			open()
+			if _, err := io.ReadFull(client, got[mib:]); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-sent; err != nil || !bytes.Equal(got, want) {
+				t.Errorf("right: %v, error: %v", bytes.Equal(got, want), err)
+			}
+			if conn.copied != length || conn.written != int64(len("header\n")) {
+				t.Errorf("%d bytes were copied by the kernel and %d written, want %d and the header", conn.copied, conn.written, length)
+			}
+		})
+	}
+	c := cachetest.Open(t, cachetest.Config(t))
+	o := newOrigin(b)
+	open := o.close(2*mib, n)
+	defer open()
+	f("growing", fill(t, c, o.request(d)), 0, n, open)
+	cachetest.Settle(c)
+	f("complete", fill(t, c, o.request(d)), 0, n, func() {})
+	f("range", fill(t, c, o.request(d)), 1000, 2*mib+1, func() {})
+}
