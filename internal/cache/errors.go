@@ -13,6 +13,9 @@ var (
 	ErrNotFound = errors.New("not in the cache")
 	// ErrWrongContent: the source delivered bytes that do not have the digest or the size they should have.
 	ErrWrongContent = errors.New("content is not what its digest names")
+	// ErrNoRange: the source cannot start in the middle of the content. A FillFunc returns it, and the fill asks for
+	// everything from the start instead.
+	ErrNoRange = errors.New("source does not deliver ranges")
 	// ErrNoRoom: the size limit leaves no room and nothing can be evicted. The content may still be passed through.
 	ErrNoRoom = errors.New("no room in the cache")
 	// ErrDisk: the data directory could not be read or written. The content may still be passed through.

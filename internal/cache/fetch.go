@@ -24,13 +24,10 @@ const (
 	readSize = 256 << 10
 )
 
-var (
-	errStalled = errors.New("source stalled")
-	errRanges  = errors.New("source has no ranges")
-)
+var errStalled = errors.New("source stalled")
 
 // fetch is one piece of work of a fill: it brings the bytes [pos, limit), by as many requests to the source as that takes.
-// Its limit comes nearer when another fetch starts inside it. pos, limit and budget are guarded by fill.mu.
+// Its limit comes nearer when another fetch starts inside it. pos and limit are guarded by fill.mu.
 type fetch struct {
 	fill   *fill
 	ctx    context.Context
@@ -38,10 +35,8 @@ type fetch struct {
 	// front: it works at the first gap, for everybody; the others were started for one reader.
 	front      bool
 	pos, limit int64
-	// budget is where a fetch that is not the front stops unless a reader still waits for it.
-	budget  int64
-	started time.Time
-	origin  int64 // pos when started
+	started    time.Time
+	origin     int64 // pos when started
 }
 
 // near returns how far ahead of pos the fetch will be in a moment. Waiting that long beats another request. It is more than
@@ -93,7 +88,10 @@ func (t *fetch) bring() error {
 // hopeless reports whether another try is useless: the content is wrong, the disk is in trouble, the source has refused
 // without ever having answered in this fill (it has done its own retries), or the tries are used up.
 func (t *fetch) hopeless(err error, opened bool, try int) bool {
-	if errors.Is(err, ErrWrongContent) || errors.Is(err, ErrDisk) || errors.Is(err, ErrNoRoom) || errors.Is(err, errRanges) {
+	if errors.Is(err, ErrNoRange) {
+		return !t.fill.noRange() || !t.front // the front tries once more, without a range
+	}
+	if fatal(err) {
 		return true
 	}
 	return !opened && !t.fill.answered() || try >= fetchTries
@@ -119,7 +117,7 @@ func pause(ctx context.Context, try int) bool {
 func (t *fetch) stream() (opened bool, err error) {
 	ctx, cancel := context.WithCancelCause(t.ctx)
 	defer cancel(nil)
-	want := t.want()
+	want, pos := t.want()
 	s, err := t.fill.request.From(ctx, want)
 	if err != nil {
 		return false, err
@@ -130,8 +128,7 @@ func (t *fetch) stream() (opened bool, err error) {
 	}
 	watch := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
 	defer watch.Stop()
-	skip := want.Start - s.Start
-	if err := t.copy(s, skip, watch); err != nil {
+	if err := t.copy(s, pos-s.Start, watch); err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
 			err = cause
 		}
@@ -140,15 +137,18 @@ func (t *fetch) stream() (opened bool, err error) {
 	return true, nil
 }
 
-// want is what the next request asks for. A fetch to the end of the content leaves the end open, and one of everything is
-// no range at all.
-func (t *fetch) want() Span {
+// want is what the next request asks for, and where the fetch is. A fetch to the end of the content leaves the end open,
+// and one of everything is no range at all, which is all that a source without ranges is asked for.
+func (t *fetch) want() (want Span, pos int64) {
 	t.fill.mu.Lock()
 	defer t.fill.mu.Unlock()
-	if size := t.fill.part.size; size < 0 || t.limit >= size {
-		return Span{t.pos, -1}
+	switch size := t.fill.part.size; {
+	case t.fill.sequential && t.front:
+		return Span{0, -1}, t.pos
+	case size < 0 || t.limit >= size:
+		return Span{t.pos, -1}, t.pos
 	}
-	return Span{t.pos, t.limit}
+	return Span{t.pos, t.limit}, t.pos
 }
 
 func (t *fetch) position() int64 {
@@ -215,22 +215,12 @@ func (m *dripMeter) slow(n int) bool {
 	return time.Since(m.since) > dripWindow
 }
 
-// satisfied reports whether the fetch has what it wants, or should stop because the reader it ran for has gone.
+// satisfied reports whether the fetch has what it wants.
 func (t *fetch) satisfied() bool {
 	f := t.fill
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.stopped || t.pos >= t.limit {
-		return true
-	}
-	if t.front || t.pos < t.budget {
-		return false
-	}
-	if !f.waitedForLocked(t) {
-		return true
-	}
-	t.budget = t.pos + sideBudget
-	return false
+	return f.stopped || t.pos >= t.limit
 }
 
 // store writes the next bytes to the partial file, makes them visible, and hashes them if they are next to be hashed:
@@ -279,6 +269,15 @@ func (t *fetch) ended(s *Stream) error {
 	return nil
 }
 
+// noRange notes that the source has no ranges, and reports whether that is news.
+func (f *fill) noRange() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	news := !f.sequential
+	f.sequential = true
+	return news
+}
+
 // interrupted notes that a source broke off, for the outcome of the fill.
 func (f *fill) interrupted() {
 	f.mu.Lock()
@@ -313,7 +312,7 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 		return fmt.Errorf("%w: asked for bytes from %d, got them from %d", ErrWrongContent, want.Start, s.Start)
 	case s.Start < want.Start && !t.front:
 		f.sequential = true
-		return errRanges // the front comes by without a second download
+		return ErrNoRange // the front comes by without a second download
 	case s.Start < want.Start:
 		f.sequential = true
 	}

@@ -2,6 +2,9 @@ package cache_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -120,7 +123,47 @@ func TestSourceWithoutRanges(t *testing.T) {
 	}
 }
 
-// TestReaderOfTheTailLeaves: a fetch for one reader stops soon after the reader has gone, and the front goes on.
+// TestSourceRefusesRanges: it cannot start in the middle. Readers of ranges wait for the front, and a source that breaks
+// off is asked for everything once more, of which only the rest is stored.
+func TestSourceRefusesRanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cachetest.Open(t, cachetest.Config(t))
+		b, d := content(4 * mib)
+		o := newOrigin(b)
+		o.refuseRanges = fmt.Errorf("range: %w", cache.ErrNoRange)
+		o.cuts = []int64{3*mib + 5}
+		open := o.close(mib, 2*mib)
+		r := o.request(d)
+		readers := []*reading{start(fill(t, c, r), b, 3*mib, mib), start(fill(t, c, r), b, 2*mib, 100), start(fill(t, c, r), b, 0, -1)}
+		synctest.Wait()
+		open()
+		for _, r := range readers {
+			r.complete(t)
+		}
+		cachetest.Settle(c)
+		if got := o.wishCount(); got > 4 {
+			t.Errorf("%d requests: %v", got, o.wishes)
+		}
+	})
+}
+
+// TestSourceRefusesEverything: a source that refuses ranges and everything else ends the fill.
+func TestSourceRefusesEverything(t *testing.T) {
+	c := cachetest.Open(t, cachetest.Config(t))
+	_, d := content(mib)
+	b, _, err := c.Fill(cache.Request{Digest: d, Size: -1, Fetches: 1, From: func(context.Context, cache.Span) (*cache.Stream, error) {
+		return nil, cache.ErrNoRange
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.Ready(t.Context()); !errors.Is(err, cache.ErrNoRange) {
+		t.Error(err)
+	}
+}
+
+// TestReaderOfTheTailLeaves: a fetch for one reader asks for a bounded piece, so it ends soon after the reader has gone.
 func TestReaderOfTheTailLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cachetest.Open(t, cachetest.Config(t))
@@ -145,8 +188,8 @@ func TestReaderOfTheTailLeaves(t *testing.T) {
 	})
 }
 
-// TestReaderOfTheTailStays: a fetch for one reader goes on beyond its first budget while the reader needs it, and stops
-// where somebody else's bytes begin.
+// TestReaderOfTheTailStays: a reader that needs more than one piece gets the next, and a piece stops where somebody else's
+// bytes begin.
 func TestReaderOfTheTailStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cachetest.Open(t, cachetest.Config(t))

@@ -7,9 +7,13 @@ import (
 	"time"
 )
 
-// sideBudget is how much a fetch that was started for one reader brings before it looks whether a reader still waits for
-// it. Clients that read in parallel ask for "from here to the end" and take one chunk.
-const sideBudget = 8 << 20
+// sideLeast and sideMost bound what a fetch that was started for one reader asks for. Clients that read in parallel ask
+// for "from here to the end" and take one chunk; a request that were as long as theirs would have to be cut off, with
+// what is on its way already. A reader that stays gets more each time, so that it does not wait for a new request often.
+const (
+	sideLeast = 8 << 20
+	sideMost  = 64 << 20
+)
 
 // The scheduler decides which bytes are fetched next: first what a waiting reader needs, then the first gap. It runs
 // under fill.mu whenever something changes that matters to it; it has no goroutine.
@@ -65,19 +69,8 @@ func (f *fill) wantLocked(w *wait) {
 	if owner := f.ownerLocked(at); owner != nil && at-owner.pos <= owner.near() {
 		return
 	}
-	f.startLocked(at, min(w.end, f.part.size), false)
-}
-
-// waitedForLocked reports whether a reader sleeps for bytes that the fetch will bring soon. One that has been woken and has
-// not run yet counts too, unless the fetch has left it far behind: then it has enough to go on with.
-func (f *fill) waitedForLocked(t *fetch) bool {
-	for w := range f.waits {
-		at := f.part.present.endFrom(w.pos)
-		if at >= t.pos && at-t.pos <= t.near() && t.pos-w.pos < sideBudget/2 {
-			return true
-		}
-	}
-	return false
+	length := min(max(f.part.present.lengthBefore(at), sideLeast), sideMost)
+	f.startLocked(at, min(w.end, at+length, f.part.size), false)
 }
 
 // ownerLocked returns the fetch that is going to bring the byte at off.
@@ -109,7 +102,7 @@ func (f *fill) startLocked(at, end int64, front bool) {
 			t.limit = at
 		}
 	}
-	t := &fetch{fill: f, front: front, pos: at, limit: end, budget: at + sideBudget, started: time.Now(), origin: at}
+	t := &fetch{fill: f, front: front, pos: at, limit: end, started: time.Now(), origin: at}
 	t.ctx, t.cancel = context.WithCancel(f.ctx)
 	f.fetches = append(f.fetches, t)
 	f.fetching.Add(1)
@@ -142,7 +135,7 @@ func (f *fill) fetchEndedLocked(t *fetch, err error) {
 			break
 		}
 	}
-	if errors.Is(err, errRanges) {
+	if errors.Is(err, ErrNoRange) {
 		f.widenLocked()
 	}
 	if err != nil {

@@ -56,8 +56,10 @@ func makeContent(n int) ([]byte, oci.Digest) {
 // origin is a source that follows a script and counts what it delivers.
 type origin struct {
 	content []byte
-	// noRanges answers every wish from the start; noSize tells no length. chunk bounds what one read returns.
+	// noRanges answers every wish from the start; noSize tells no length; refuseRanges is an error for a wish that does not
+	// begin at the start. chunk bounds what one read returns.
 	noRanges, noSize bool
+	refuseRanges     error
 	chunk            int
 
 	mu        sync.Mutex
@@ -107,6 +109,9 @@ func (o *origin) from(ctx context.Context, want cache.Span) (*cache.Stream, erro
 		return nil, o.down
 	}
 	o.wishes = append(o.wishes, want)
+	if o.refuseRanges != nil && want != (cache.Span{Start: 0, End: -1}) {
+		return nil, o.refuseRanges
+	}
 	end := int64(len(o.content))
 	if want.End >= 0 && !o.noRanges {
 		end = want.End

@@ -58,6 +58,15 @@ func (p spans) startAfter(off int64) int64 {
 	return math.MaxInt64
 }
 
+// lengthBefore returns how many present bytes end at the missing byte at off.
+func (p spans) lengthBefore(off int64) int64 {
+	i, found := slices.BinarySearchFunc(p, off, func(e Span, off int64) int { return cmp.Compare(e.End, off) })
+	if !found {
+		return 0
+	}
+	return p[i].Len()
+}
+
 // total returns how many bytes are present.
 func (p spans) total() int64 {
 	var n int64

@@ -49,6 +49,13 @@ func compareSpans(t *rapid.T, p spans, present []bool) {
 		if got := p.startAfter(int64(off)); got != next {
 			t.Fatalf("%v: present again after %d at %d, want %d", p, off, got, next)
 		}
+		before := 0
+		for before < off && present[off-before-1] {
+			before++
+		}
+		if got := p.lengthBefore(int64(off)); got != int64(before) {
+			t.Fatalf("%v: %d present before %d, want %d", p, got, off, before)
+		}
 	}
 	if p.total() != total {
 		t.Fatalf("%v: total %d, want %d", p, p.total(), total)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -53,14 +55,21 @@ func load(path string, content []byte, sets []string) (Config, error) {
 	for _, assignment := range sets {
 		d.set(assignment, &cfg)
 	}
-	if err := asError(d.problems); err != nil {
-		return Config{}, err
-	}
 	cfg.complete()
-	if err := asError(d.locate(cfg.problems())); err != nil {
+	if err := asError(append(d.problems, d.news(cfg.problems())...)); err != nil {
 		return Config{}, err
 	}
 	return cfg, nil
+}
+
+// news returns the problems of a decoded configuration that are not about what could not be decoded: there the defaults
+// stand, and a fault found in them would send the reader to the wrong place.
+func (d *decoder) news(found []Problem) []Problem {
+	return slices.DeleteFunc(d.locate(found), func(p Problem) bool {
+		return slices.ContainsFunc(d.problems, func(known Problem) bool {
+			return strings.HasPrefix(p.Key, known.Key) || strings.HasPrefix(known.Key, p.Key)
+		})
+	})
 }
 
 // file decodes the content of a file into cfg.
