@@ -43,23 +43,30 @@ func (m *Mirror) blob(ctx context.Context, repo oci.Repository, d oci.Digest) (*
 	if err != nil {
 		return nil, err
 	}
+	b, err := m.hitOrFill(ctx, up, repo, d)
+	for foreign(err, repo) && ctx.Err() == nil {
+		b, err = m.hitOrFill(ctx, up, repo, d)
+	}
+	return m.orPass(ctx, up, repo, d, b, err)
+}
+
+// hitOrFill opens what is here or being filled, or starts a fill.
+func (m *Mirror) hitOrFill(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) (*Blob, error) {
 	link, linked := m.catalog.Link(repo, d)
 	b, err := m.cache.Open(d)
-	switch {
-	case err == nil:
-		b, err := m.present(ctx, up, repo, d, b, linked && mayServe(up, link))
-		return m.orPass(ctx, up, repo, d, b, err)
-	case errors.Is(err, cache.ErrNotFound):
-		b, err := m.fill(ctx, up, repo, d, link, linked)
-		return m.orPass(ctx, up, repo, d, b, err)
+	if errors.Is(err, cache.ErrNotFound) {
+		return m.fill(ctx, up, repo, d, link, linked)
 	}
-	return m.orPass(ctx, up, repo, d, nil, err)
+	if err != nil {
+		return nil, err
+	}
+	return m.present(ctx, up, repo, d, b, linked && m.mayServe(link))
 }
 
 // mayServe reports whether content that is here may be served through a repository that it is linked to. A manifest that
-// names it is enough only where the mirror reads without credentials, because not every registry checks that a
-// repository holds what its manifests name.
-func mayServe(up *upstream.Registry, link catalog.Link) bool { return link.Confirmed || up.Anonymous() }
+// names it is enough only where the mirror reads nothing with credentials, because not every registry checks that a
+// repository holds what its manifests name, and what they name may have come from another registry.
+func (m *Mirror) mayServe(link catalog.Link) bool { return link.Confirmed || m.open }
 
 // present serves content that is stored or being filled, after asking the upstream whether this repository has it, unless
 // that is known.
@@ -77,29 +84,38 @@ func (m *Mirror) present(ctx context.Context, up *upstream.Registry, repo oci.Re
 	return m.ready(ctx, b, outcome)
 }
 
-// confirm asks the upstream whether a repository holds content, and links it if so. It returns the content's size.
+// confirm asks the upstream whether a repository holds content, once however many wait, and links it if so. It returns
+// the content's size.
 func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) (int64, error) {
-	key := name{repo, oci.Reference{Digest: d}}
+	key := name{repo, oci.Reference{Digest: d}, blobKind}
 	if m.missing.has(key) {
 		return 0, errMissing(repo)
 	}
-	size, err := up.HeadBlob(ctx, repo.Name, d)
-	if err != nil {
-		m.noteMissing(up, key, err)
-		return 0, err
-	}
-	m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: size, Confirmed: true}})
-	return size, nil
+	f, _ := m.confirms.start(content{repo, d}, &m.running, func() (int64, error) {
+		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+		defer cancel()
+		if link, ok := m.catalog.Link(repo, d); ok && link.Confirmed {
+			return link.Size, nil // since the caller looked
+		}
+		size, err := up.HeadBlob(ctx, repo.Name, d)
+		if err != nil {
+			m.noteMissing(up, key, err)
+			return 0, err
+		}
+		m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: size, Confirmed: true}})
+		return size, nil
+	})
+	return f.wait(ctx)
 }
 
 // fill starts a fill through the repository, or joins one that has just started. A source that answers is the
 // confirmation that the repository holds the content.
 func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, link catalog.Link, linked bool) (*Blob, error) {
-	key := name{repo, oci.Reference{Digest: d}}
+	key := name{repo, oci.Reference{Digest: d}, blobKind}
 	if m.missing.has(key) {
 		return nil, errMissing(repo)
 	}
-	request := cache.Request{Digest: d, Size: -1, From: source(up, repo.Name, d), Fetches: up.BlobConnections()}
+	request := cache.Request{Digest: d, Size: -1, From: source(up, repo, d), Fetches: up.BlobConnections()}
 	if linked {
 		request.Size = link.Size
 	}
@@ -108,7 +124,7 @@ func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repos
 		return nil, err
 	}
 	if joined {
-		return m.present(ctx, up, repo, d, blob, linked && mayServe(up, link))
+		return m.present(ctx, up, repo, d, blob, linked && m.mayServe(link))
 	}
 	b, err := m.ready(ctx, blob, Miss)
 	if err != nil {
@@ -138,7 +154,7 @@ func (m *Mirror) orPass(ctx context.Context, up *upstream.Registry, repo oci.Rep
 		m.log.Warn("content passes through without being stored: raise cache.max_size or look after the disk",
 			"repository", repo, "digest", d, "error", err, "held_back", held)
 	}
-	return m.ready(ctx, m.cache.Pass(cache.Request{Digest: d, Size: -1, From: source(up, repo.Name, d), Fetches: 1}), Miss)
+	return m.ready(ctx, m.cache.Pass(cache.Request{Digest: d, Size: -1, From: source(up, repo, d), Fetches: 1}), Miss)
 }
 
 // StatBlob answers a HEAD. It opens nothing upstream but a HEAD, and starts no fill.
@@ -157,29 +173,34 @@ func (m *Mirror) statBlob(ctx context.Context, repo oci.Repository, d oci.Digest
 	if err != nil {
 		return Stat{}, err
 	}
+	s, err := m.statHere(ctx, up, repo, d)
+	if errors.Is(err, cache.ErrNotFound) || storeTrouble(err) || foreign(err, repo) {
+		size, err := m.confirm(ctx, up, repo, d)
+		return Stat{Size: size, Outcome: Miss, Source: Upstream}, err
+	}
+	return s, err
+}
+
+// statHere is StatBlob for content that is here or being filled.
+func (m *Mirror) statHere(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) (Stat, error) {
 	link, linked := m.catalog.Link(repo, d)
 	blob, err := m.cache.Open(d)
-	if err == nil {
-		b, err := m.present(ctx, up, repo, d, blob, linked && mayServe(up, link))
-		if err != nil {
-			return Stat{}, err
-		}
-		defer b.Close()
-		return Stat{Size: b.Size(), Outcome: b.Outcome, Source: b.Source}, nil
-	}
-	if !errors.Is(err, cache.ErrNotFound) {
+	if err != nil {
 		return Stat{}, err
 	}
-	size, err := m.confirm(ctx, up, repo, d)
-	return Stat{Size: size, Outcome: Miss, Source: Upstream}, err
+	b, err := m.present(ctx, up, repo, d, blob, linked && m.mayServe(link))
+	if err != nil {
+		return Stat{}, err
+	}
+	return Stat{Size: b.Size(), Outcome: b.Outcome, Source: b.Source}, b.Close()
 }
 
 // source opens the bytes of a blob at an upstream, for a fill.
-func source(up *upstream.Registry, repository string, d oci.Digest) cache.FillFunc {
+func source(up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.FillFunc {
 	return func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
-		body, err := up.Blob(ctx, repository, d, want.Start, want.End)
+		body, err := up.Blob(ctx, repo.Name, d, want.Start, want.End)
 		if err != nil {
-			return nil, err
+			return nil, &sourceError{repo, err}
 		}
 		return &cache.Stream{Body: body, Start: body.Start, Size: body.Size}, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mirror/internal/cache"
+	"mirror/internal/oci"
 	"mirror/internal/upstream"
 )
 
@@ -16,6 +17,25 @@ var ErrNoUpstream = errors.New("no upstream is configured for this registry")
 func calm(err error) bool {
 	return errors.Is(err, upstream.ErrUnavailable) || errors.Is(err, upstream.ErrTooManyRequests) ||
 		errors.Is(err, upstream.ErrWrongContent) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// sourceError is a failure of a fill's source, with the repository through which the source was asked.
+type sourceError struct {
+	repo  oci.Repository
+	cause error
+}
+
+// Error returns the cause, which names the upstream and the path.
+func (e *sourceError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *sourceError) Unwrap() error { return e.cause }
+
+// foreign reports whether the error is another repository's: whoever joined a fill that was started through that one has
+// learnt nothing about his own.
+func foreign(err error, repo oci.Repository) bool {
+	source, ok := errors.AsType[*sourceError](err)
+	return ok && source.repo != repo
 }
 
 // storeTrouble reports whether the error is about keeping content, not about getting it.

@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 )
 
@@ -32,13 +34,24 @@ func (fs *flights[K, V]) start(key K, running *sync.WaitGroup, work func() (V, e
 	f = &flight[V]{done: make(chan struct{})}
 	fs.running[key] = f
 	running.Go(func() {
-		f.result, f.err = work()
+		f.result, f.err = guarded(work)
 		fs.mu.Lock()
 		delete(fs.running, key)
 		fs.mu.Unlock()
 		close(f.done)
 	})
 	return f, false
+}
+
+// guarded makes an error of a panic: no handler is above the work that could, and what strangers send must not end the
+// process.
+func guarded[V any](work func() (V, error)) (result V, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("panic: %v\n%s", reason, debug.Stack())
+		}
+	}()
+	return work()
 }
 
 // wait returns the result, or the cause when ctx ends first.

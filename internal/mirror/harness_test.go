@@ -34,6 +34,7 @@ type house struct {
 	origin *upstreamtest.Registry
 	reg    *prometheus.Registry
 	dir    string
+	names  *catalog.Catalog
 }
 
 // option changes the upstream's configuration before the start.
@@ -50,6 +51,15 @@ func open(t *testing.T, origin *upstreamtest.Registry, options ...option) *house
 	for _, o := range options {
 		o(&up, &disk)
 	}
+	return openAll(t, origin, disk, up)
+}
+
+// openAll opens a mirror over several registries, the first of which is origin.
+func openAll(t *testing.T, origin *upstreamtest.Registry, disk cache.Config, ups ...upstream.Config) *house {
+	t.Helper()
+	for i := range ups {
+		ups[i] = ups[i].WithDefaults()
+	}
 	h := &house{t: t, origin: origin, reg: prometheus.NewRegistry(), dir: disk.Dir}
 	log := slog.New(slog.DiscardHandler)
 	c, err := cache.Open(disk, log, h.reg)
@@ -60,10 +70,11 @@ func open(t *testing.T, origin *upstreamtest.Registry, options ...option) *house
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := upstream.New([]upstream.Config{up.WithDefaults()}, "test", "id", log, h.reg)
+	set, err := upstream.New(ups, "test", "id", log, h.reg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.names = names
 	h.Mirror = mirror.New(mirror.Parts{Cache: c, Catalog: names, Upstreams: set, ID: "id"}, log, h.reg)
 	t.Cleanup(func() {
 		h.Close()

@@ -48,9 +48,9 @@ func (m *Mirror) Tags(ctx context.Context, repo oci.Repository, n int, last stri
 	}
 	key := "tags?" + url.Values{"n": {strconv.Itoa(n)}, "last": {last}}.Encode()
 	list := new(TagList)
-	list.Warning, err = m.list(ctx, up, listName{repo, key}, list, func(ctx context.Context) (any, error) {
+	list.Warning, err = m.list(ctx, up, listName{repo, key}, list, func(ctx context.Context) (any, bool, error) {
 		page, err := up.Tags(ctx, repo.Name, n, last)
-		return TagList{Tags: page.Tags, More: page.More}, err
+		return TagList{Tags: page.Tags, More: page.More}, len(page.Tags) > 0, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("tags of %s: %w", repo, err)
@@ -67,9 +67,10 @@ func (m *Mirror) Referrers(ctx context.Context, repo oci.Repository, d oci.Diges
 	}
 	key := "referrers/" + d.String() + "?" + url.Values{"artifactType": {artifactType}, "page": {page}}.Encode()
 	list := new(Referrers)
-	list.Warning, err = m.list(ctx, up, listName{repo, key}, list, func(ctx context.Context) (any, error) {
+	list.Warning, err = m.list(ctx, up, listName{repo, key}, list, func(ctx context.Context) (any, bool, error) {
 		got, err := up.Referrers(ctx, repo.Name, d, artifactType, page)
-		return Referrers{Body: got.Body, Filtered: got.Filtered, Next: got.Next}, err
+		_, linked := m.catalog.Link(repo, d)
+		return Referrers{Body: got.Body, Filtered: got.Filtered, Next: got.Next}, linked, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("referrers of %s in %s: %w", d, repo, err)
@@ -77,19 +78,24 @@ func (m *Mirror) Referrers(ctx context.Context, repo oci.Repository, d oci.Diges
 	return list, nil
 }
 
+// askFunc asks the upstream for a list. worth says whether to remember it: registries answer with an empty list for
+// whatever names a stranger makes up, and a name that is remembered stays.
+type askFunc func(context.Context) (list any, worth bool, err error)
+
 // list reads a list into out: the remembered one while it is fresh, else the upstream's, else, when the upstream cannot
 // be asked, the remembered one with a warning.
-func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, out any, ask func(context.Context) (any, error)) (warning string, err error) {
+func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, out any, ask askFunc) (warning string, err error) {
 	last, known, err := m.catalog.List(key.repo, key.key)
 	if err != nil {
-		return "", err
+		m.log.Debug("remembered list could not be read", "repository", key.repo, "error", err)
 	}
 	age := time.Since(last.CheckedAt)
-	if known && age < listFresh {
+	if known && 0 <= age && age < listFresh {
 		return "", json.Unmarshal(last.Body, out)
 	}
-	body, err := m.askList(ctx, up, key, known, ask)
-	if err != nil && known && calm(err) {
+	servable := known && age < up.Freshness().StaleFor
+	body, err := m.askList(ctx, key, servable, ask)
+	if err != nil && servable && calm(err) {
 		return "list was last fetched " + age.Round(time.Second).String() + " ago; " + key.repo.Registry + " cannot be asked now",
 			json.Unmarshal(last.Body, out)
 	}
@@ -99,12 +105,13 @@ func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, 
 	return "", json.Unmarshal(body, out)
 }
 
-// askList asks the upstream for a list, once however many wait, and remembers the answer.
-func (m *Mirror) askList(ctx context.Context, up *upstream.Registry, key listName, known bool, ask func(context.Context) (any, error)) (listAnswer, error) {
+// askList asks the upstream for a list, once however many wait, and remembers the answer. When an old list could be served
+// it does not wait long.
+func (m *Mirror) askList(ctx context.Context, key listName, servable bool, ask askFunc) (listAnswer, error) {
 	f, _ := m.lists.start(key, &m.running, func() (listAnswer, error) {
 		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
 		defer cancel()
-		got, err := ask(ctx)
+		got, worth, err := ask(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -112,10 +119,15 @@ func (m *Mirror) askList(ctx context.Context, up *upstream.Registry, key listNam
 		if err != nil {
 			return nil, fmt.Errorf("keep list: %w", err)
 		}
-		m.catalog.SetList(key.repo, key.key, catalog.List{Body: body, CheckedAt: time.Now()})
+		if !worth { // but it replaces what is remembered
+			_, worth, _ = m.catalog.List(key.repo, key.key)
+		}
+		if worth {
+			m.catalog.SetList(key.repo, key.key, catalog.List{Body: body, CheckedAt: time.Now()})
+		}
 		return body, nil
 	})
-	if known {
+	if servable {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
 		defer cancel()

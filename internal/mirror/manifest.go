@@ -3,7 +3,6 @@ package mirror
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -61,20 +60,19 @@ func (m *Mirror) manifest(ctx context.Context, repo oci.Repository, ref oci.Refe
 // byDigest returns a manifest by digest: from the cache if this repository is known to have it, else from the upstream,
 // which is asked once however many wait.
 func (m *Mirror) byDigest(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) (*Manifest, error) {
-	if link, ok := m.catalog.Link(repo, d); ok && mayServe(up, link) {
-		if stored, err := m.stored(ctx, repo, d, link); err == nil {
-			return stored, nil
-		} else if !errors.Is(err, cache.ErrNotFound) && !storeTrouble(err) {
-			return nil, err
-		}
+	if stored := m.stored(repo, d); stored != nil {
+		return stored, nil
 	}
-	key := name{repo, oci.Reference{Digest: d}}
+	key := name{repo, oci.Reference{Digest: d}, manifestKind}
 	if m.missing.has(key) {
 		return nil, errMissing(repo)
 	}
 	f, joined := m.fetches.start(content{repo, d}, &m.running, func() (*Manifest, error) {
 		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
 		defer cancel()
+		if stored := m.stored(repo, d); stored != nil {
+			return stored, nil // since the caller looked
+		}
 		fetched, err := m.fetch(ctx, up, repo, oci.Reference{Digest: d})
 		m.noteMissing(up, key, err)
 		return fetched, err
@@ -83,54 +81,68 @@ func (m *Mirror) byDigest(ctx context.Context, up *upstream.Registry, repo oci.R
 	if err != nil {
 		return nil, err
 	}
-	if joined {
+	if joined && fetched.Outcome == Miss {
 		return fetched.as(Join, Upstream), nil
 	}
 	return fetched, nil
 }
 
-// stored reads a manifest from the cache. Content that is there and is no manifest is not found, as a manifest.
-func (m *Mirror) stored(ctx context.Context, repo oci.Repository, d oci.Digest, link catalog.Link) (*Manifest, error) {
+// stored reads a manifest from the cache, or returns nil when the upstream has to be asked: it is not there, is not known
+// to be the repository's, is no manifest, or cannot be read. A download of the same digest as a blob is not waited for, since it may well end in "not
+// found": most registries serve manifests as manifests only.
+func (m *Mirror) stored(repo oci.Repository, d oci.Digest) *Manifest {
+	link, ok := m.catalog.Link(repo, d)
+	if !ok || !m.mayServe(link) {
+		return nil
+	}
 	b, err := m.cache.Open(d)
 	if err != nil {
-		return nil, err
+		return nil // the fetch tells what is worth telling
 	}
 	defer b.Close()
-	if err := b.Ready(ctx); err != nil {
-		return nil, err
+	if b.Tier() == cache.TierSource || b.Size() > manifestLimit {
+		return nil
 	}
-	if b.Size() < 0 || b.Size() > manifestLimit {
-		return nil, cache.ErrNotFound
-	}
-	body := b.Bytes()
-	if body == nil {
-		buffer := bytes.NewBuffer(make([]byte, 0, b.Size()))
-		if _, err := b.WriteRange(buffer, 0, -1); err != nil {
-			return nil, err
-		}
-		body = buffer.Bytes()
-	}
-	mediaType, err := m.typeOf(repo, d, link, body)
+	body, err := verified(b, d)
 	if err != nil {
-		return nil, cache.ErrNotFound
+		m.log.Warn("stored manifest is damaged; it is removed and will be fetched again", "repository", repo, "digest", d, "error", err)
+		m.cache.Remove(d)
+		return nil
+	}
+	mediaType, ok := typeOf(link, body)
+	if !ok {
+		return nil
 	}
 	return &Manifest{
 		Descriptor: oci.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(body))},
 		Body:       body, Outcome: Hit, Source: sourceOf(b.Tier()),
-	}, nil
+	}
 }
 
-// typeOf returns the media type that is remembered with the link, or finds it out and remembers it.
-func (m *Mirror) typeOf(repo oci.Repository, d oci.Digest, link catalog.Link, body []byte) (string, error) {
+// verified returns the whole of stored content. What is in memory was verified when it got there.
+func verified(b *cache.Blob, d oci.Digest) ([]byte, error) {
+	if body := b.Bytes(); body != nil {
+		return body, nil
+	}
+	buffer := bytes.NewBuffer(make([]byte, 0, b.Size()))
+	if _, err := b.WriteRange(buffer, 0, -1); err != nil {
+		return nil, err
+	}
+	if !d.Verifies(buffer.Bytes()) {
+		return nil, cache.ErrWrongContent
+	}
+	return buffer.Bytes(), nil
+}
+
+// typeOf returns the media type of content that is linked as a manifest. A type that this program does not know, of an
+// artifact, counts when the bytes say the same. What the bytes look like is not enough: the configuration of an image
+// looks like a manifest.
+func typeOf(link catalog.Link, body []byte) (string, bool) {
 	if oci.IsManifestType(link.MediaType) {
-		return link.MediaType, nil
+		return link.MediaType, true
 	}
 	parsed, err := oci.ParseManifest("", body)
-	if err != nil {
-		return "", err
-	}
-	m.link(repo, &Manifest{Descriptor: oci.Descriptor{MediaType: parsed.MediaType, Digest: d, Size: int64(len(body))}}, parsed, link.Confirmed)
-	return parsed.MediaType, nil
+	return link.MediaType, err == nil && parsed.MediaType == link.MediaType
 }
 
 // fetch gets a manifest from the upstream, stores it, and links it and what it names to the repository.
@@ -152,19 +164,20 @@ func (m *Mirror) fetch(ctx context.Context, up *upstream.Registry, repo oci.Repo
 		Descriptor: oci.Descriptor{MediaType: got.MediaType, Digest: got.Digest, Size: int64(len(got.Body))},
 		Body:       got.Body, Outcome: Miss, Source: Upstream,
 	}
-	m.link(repo, fetched, parsed, true)
-	m.missing.forget(name{repo, ref})
+	m.link(repo, fetched, parsed)
+	m.missing.forget(name{repo, ref, manifestKind})
+	m.missing.forget(name{repo, oci.Reference{Digest: got.Digest}, manifestKind})
 	return fetched, nil
 }
 
-// link connects a manifest and what it names with the repository.
-func (m *Mirror) link(repo oci.Repository, manifest *Manifest, parsed oci.Manifest, confirmed bool) {
+// link connects a manifest that came through the repository, and what it names, with the repository.
+func (m *Mirror) link(repo oci.Repository, manifest *Manifest, parsed oci.Manifest) {
 	links := make(map[oci.Digest]catalog.Link, 1+len(parsed.Children))
 	for _, child := range parsed.Children {
 		links[child.Digest] = catalog.Link{MediaType: child.MediaType, Size: child.Size}
 	}
 	links[manifest.Descriptor.Digest] = catalog.Link{
-		MediaType: manifest.Descriptor.MediaType, Size: manifest.Descriptor.Size, Confirmed: confirmed,
+		MediaType: manifest.Descriptor.MediaType, Size: manifest.Descriptor.Size, Confirmed: true,
 	}
 	m.catalog.SetLinks(repo, links)
 }

@@ -32,9 +32,12 @@ type Mirror struct {
 	id        string
 	// registries holds the upstreams under their canonical names, which is how requests arrive here.
 	registries map[string]*upstream.Registry
+	// open: no registry is read with credentials, so all that is here is open to everybody.
+	open bool
 
 	checks   flights[tagName, *check]      // one check of a tag at a time
 	fetches  flights[content, *Manifest]   // one fetch of a manifest by digest at a time
+	confirms flights[content, int64]       // one question whether a repository holds a blob at a time
 	lists    flights[listName, listAnswer] // one request for a list at a time
 	troubled *memo[tagName]                // tags whose last check failed
 	missing  *memo[name]                   // what upstream said is not there
@@ -47,7 +50,8 @@ type Mirror struct {
 	running sync.WaitGroup // flights
 }
 
-// tagName, content and name are keys: what was asked for, within its repository.
+// tagName, content and name are keys: what was asked for, within its repository. Whether as a manifest or as a blob is
+// part of a name, because registries do not serve the one as the other.
 type (
 	tagName struct {
 		repo oci.Repository
@@ -60,6 +64,7 @@ type (
 	name struct {
 		repo oci.Repository
 		ref  oci.Reference
+		kind kind
 	}
 )
 
@@ -67,18 +72,19 @@ type (
 func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 	m := &Mirror{
 		cache: parts.Cache, catalog: parts.Catalog, upstreams: parts.Upstreams, id: parts.ID,
-		registries: make(map[string]*upstream.Registry),
-		troubled:   newMemo[tagName](), missing: newMemo[name](),
+		registries: make(map[string]*upstream.Registry), open: true,
+		troubled: newMemo[tagName](), missing: newMemo[name](),
 		log: log, noStore: throttle{every: time.Minute}, metrics: newMetrics(reg),
 	}
 	for _, r := range parts.Upstreams.All() {
 		m.registries[r.Name()] = r
+		m.open = m.open && r.Anonymous()
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
 
-// Close ends what runs in the background and waits for it.
+// Close ends what runs in the background and waits for it. No other method may be called any more.
 func (m *Mirror) Close() {
 	m.cancel()
 	m.running.Wait()

@@ -31,16 +31,15 @@ type check struct {
 func (m *Mirror) byTag(ctx context.Context, up *upstream.Registry, key tagName) (*Manifest, error) {
 	tag, known := m.catalog.Tag(key.repo, key.tag)
 	age := time.Since(tag.CheckedAt)
-	if known && age < up.Freshness().FreshFor {
+	switch {
+	case known && 0 <= age && age < up.Freshness().FreshFor: // a negative age is from when the clock was ahead
 		return m.named(ctx, up, key, tag)
-	}
-	if known && age < up.Freshness().StaleFor {
+	case m.missing.has(name{key.repo, oci.Reference{Tag: key.tag}, manifestKind}):
+		return nil, errMissing(key.repo)
+	case known && age < up.Freshness().StaleFor:
 		return m.checked(ctx, up, key, tag)
 	}
-	if m.missing.has(name{key.repo, oci.Reference{Tag: key.tag}}) {
-		return nil, errMissing(key.repo)
-	}
-	f, joined := m.startCheck(up, key, catalog.Tag{})
+	f, joined := m.startCheck(up, key, tag)
 	found, err := f.wait(ctx)
 	if err != nil {
 		return nil, err
@@ -63,6 +62,7 @@ func (m *Mirror) checked(ctx context.Context, up *upstream.Registry, key tagName
 	defer cancel()
 	found, err := f.wait(ctx2)
 	if err != nil && calm(err) {
+		m.trouble(key, err) // the check may still run: it may be the new manifest that does not come
 		return m.stale(ctx, up, key, tag)
 	}
 	if err != nil {
@@ -102,15 +102,23 @@ func (m *Mirror) stale(ctx context.Context, up *upstream.Registry, key tagName, 
 // startCheck starts the check of a tag, or joins the one that runs. known is the zero Tag when the tag is not here.
 func (m *Mirror) startCheck(up *upstream.Registry, key tagName, known catalog.Tag) (f *flight[*check], joined bool) {
 	return m.checks.start(key, &m.running, func() (*check, error) {
+		if now, ok := m.catalog.Tag(key.repo, key.tag); ok && now.CheckedAt.After(known.CheckedAt) {
+			return &check{tag: now}, nil // since the caller looked
+		}
 		found, err := m.check(up, key, known)
 		switch {
 		case err == nil:
 			m.troubled.forget(key)
-		case calm(err):
-			m.troubled.add(key, min(max(troubleFor, upstream.RetryAfter(err)), troubleLimit))
+		case calm(err) && !known.Descriptor.Digest.IsZero():
+			m.trouble(key, err)
 		}
 		return found, err
 	})
+}
+
+// trouble notes that a known tag could not be checked.
+func (m *Mirror) trouble(key tagName, err error) {
+	m.troubled.add(key, min(max(troubleFor, upstream.RetryAfter(err)), troubleLimit))
 }
 
 // check asks the upstream what a tag names now. Only a digest that is not here is fetched.
@@ -120,7 +128,11 @@ func (m *Mirror) check(up *upstream.Registry, key tagName, known catalog.Tag) (*
 	if known.Descriptor.Digest.IsZero() {
 		return m.fetchTag(ctx, up, key)
 	}
-	headCtx, cancelHead := context.WithTimeout(ctx, checkTimeout)
+	patience := fetchTimeout // nothing but the answer will do
+	if time.Since(known.CheckedAt) < up.Freshness().StaleFor {
+		patience = checkTimeout
+	}
+	headCtx, cancelHead := context.WithTimeout(ctx, patience)
 	defer cancelHead()
 	d, err := up.HeadManifest(headCtx, key.repo.Name, oci.Reference{Tag: key.tag})
 	if err != nil {
@@ -134,11 +146,8 @@ func (m *Mirror) check(up *upstream.Registry, key tagName, known catalog.Tag) (*
 
 // move lets a tag name the digest that the upstream told. The bytes are here before the tag names them.
 func (m *Mirror) move(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag, d oci.Digest) (*check, error) {
-	now := time.Now()
 	if _, here := m.cache.Stat(d); here && d == known.Descriptor.Digest {
-		m.catalog.Touch(key.repo, key.tag, d, now)
-		known.CheckedAt = now
-		return &check{tag: known}, nil
+		return m.unmoved(key, known), nil
 	}
 	manifest, err := m.byDigest(ctx, up, key.repo, d)
 	if errors.Is(err, upstream.ErrNotFound) {
@@ -148,6 +157,18 @@ func (m *Mirror) move(ctx context.Context, up *upstream.Registry, key tagName, k
 		return nil, err
 	}
 	return m.setTag(key, manifest), nil
+}
+
+// unmoved notes that a tag names what it named before. A touch does not replace a time that is still to come, which a
+// clock that was ahead has left.
+func (m *Mirror) unmoved(key tagName, known catalog.Tag) *check {
+	now := time.Now()
+	if known.CheckedAt.After(now) {
+		return m.setTag(key, &Manifest{Descriptor: known.Descriptor, Outcome: Hit})
+	}
+	m.catalog.Touch(key.repo, key.tag, known.Descriptor.Digest, now)
+	known.CheckedAt = now
+	return &check{tag: known}
 }
 
 // fetchTag gets a manifest by tag.
@@ -178,7 +199,7 @@ func (m *Mirror) forgetMissing(up *upstream.Registry, key tagName, err error) er
 	if !errors.Is(err, upstream.ErrNotFound) {
 		return err
 	}
-	m.missing.add(name{key.repo, oci.Reference{Tag: key.tag}}, up.Freshness().MissingFor)
+	m.missing.add(name{key.repo, oci.Reference{Tag: key.tag}, manifestKind}, up.Freshness().MissingFor)
 	if errors.Is(err, upstream.ErrUnknownRepository) {
 		return err
 	}

@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"mirror/internal/catalog"
 	"mirror/internal/mirror"
 	"mirror/internal/upstream"
 	"mirror/internal/upstream/upstreamtest"
@@ -259,4 +261,58 @@ func TestRestartKeepsTags(t *testing.T) {
 		h.blob("app", image.Config, mirror.Hit)
 		h.blob("app", image.Layers[0], mirror.Hit)
 	})
+}
+
+// A tag that is too old to be served stale is still checked by HEAD: a GET would count as a pull.
+func TestTagTooOldToBeStaleIsCheckedByHead(t *testing.T) {
+	origin := upstreamtest.New(t)
+	origin.AddImage("app", "1", 1000)
+	h := open(t, origin, fresh(always), func(u *upstream.Config, _ *cacheConfig) { u.Tags.StaleFor = time.Nanosecond })
+	h.manifest("app", tag("1"), mirror.Miss)
+	origin.Reset()
+	h.manifest("app", tag("1"), mirror.Hit)
+	if heads, gets := origin.Count(upstreamtest.Manifest, "HEAD"), origin.Count(upstreamtest.Manifest, "GET"); heads != 1 || gets != 0 {
+		t.Errorf("a check cost %d HEAD and %d GET, want 1 and 0", heads, gets)
+	}
+}
+
+// A tag that was checked while the clock was ahead is not fresh until the clock gets there.
+func TestTagCheckedInTheFuture(t *testing.T) {
+	origin := upstreamtest.New(t)
+	old := origin.AddImage("app", "1", 1000)
+	h := open(t, origin, fresh(never))
+	h.manifest("app", tag("1"), mirror.Miss)
+	ahead := catalog.Tag{Descriptor: old.Descriptor(), CheckedAt: time.Now().Add(24 * time.Hour)}
+	if err := h.names.SetTag(repository(t, "app"), "1", ahead); err != nil {
+		t.Fatal(err)
+	}
+	h.manifest("app", tag("1"), mirror.Hit)
+	origin.Reset()
+	h.manifest("app", tag("1"), mirror.Hit)
+	if n := len(origin.Requests()); n != 0 {
+		t.Errorf("a tag that was checked a moment ago cost %d requests", n)
+	}
+	if known, _ := h.names.Tag(repository(t, "app"), "1"); known.CheckedAt.After(time.Now()) {
+		t.Errorf("tag was checked at %v, which is still to come", known.CheckedAt)
+	}
+}
+
+// When the upstream says that a tag has moved and does not send the manifest, one client waits for it, and not all.
+func TestSlowManifestOfAMovedTag(t *testing.T) {
+	t.Parallel()
+	origin := upstreamtest.New(t)
+	origin.AddImage("app", "1", 1000)
+	h := open(t, origin, fresh(always))
+	h.manifest("app", tag("1"), mirror.Miss)
+	origin.AddImage("app", "1", 2000)
+	origin.FailMethod(upstreamtest.Manifest, "GET", -1, upstreamtest.Fault{Hang: true})
+	h.manifest("app", tag("1"), mirror.Stale)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	defer time.AfterFunc(time.Second, func() { cancel(errors.New("waited for the check")) }).Stop()
+	for range 20 {
+		if m, err := h.Manifest(ctx, repository(t, "app"), tag("1")); err != nil || m.Outcome != mirror.Stale {
+			t.Fatal(m, err)
+		}
+	}
 }

@@ -31,7 +31,7 @@ type refusal struct {
 	status  int
 	code    oci.Code
 	message string
-	// detail is what the upstream said, for people.
+	// detail is what the upstream said about the content, for people.
 	detail string
 	// retryAfter is the value of the Retry-After header; zero sends none.
 	retryAfter time.Duration
@@ -93,6 +93,8 @@ var rules = []rule{
 		message: "{registry} sent something else than what was asked for: try again; if it stays so, tell the operator"},
 	{err: cache.ErrWrongContent, status: 502, code: oci.Unavailable,
 		message: "{registry} sent bytes that do not match their digest, and they were discarded: try again; if it stays so, tell the operator"},
+	{err: cache.ErrNoRange, status: 502, code: oci.Unavailable,
+		message: "{registry} does not send this blob from the middle on: try again"},
 	{err: cache.ErrClosed, status: 503, code: oci.Unavailable, retry: ownRetryAfter,
 		message: "this mirror is stopping: try again, or use the next one"},
 	{err: cache.ErrAbandoned, status: 503, code: oci.Unavailable, retry: time.Second,
@@ -153,7 +155,9 @@ func (r *rule) refusal(err error, k kind, registry string) *refusal {
 	if answer.code == notFound {
 		answer.code = unknownCode(k)
 	}
-	if e, ok := errors.AsType[*upstream.StatusError](err); ok {
+	// What the upstream says of its own trouble, or of the mirror's account, names addresses and users that are nobody's
+	// business. It is in the log.
+	if e, ok := errors.AsType[*upstream.StatusError](err); ok && r.status < 500 {
 		answer.detail = e.Message
 	}
 	if r.retry > 0 {

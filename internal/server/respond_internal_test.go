@@ -29,6 +29,7 @@ var sentinels = map[string]error{
 	"cache.ErrWrongContent":         cache.ErrWrongContent,
 	"cache.ErrNoRoom":               cache.ErrNoRoom,
 	"cache.ErrDisk":                 cache.ErrDisk,
+	"cache.ErrNoRange":              cache.ErrNoRange,
 	"cache.ErrClosed":               cache.ErrClosed,
 	"cache.ErrAbandoned":            cache.ErrAbandoned,
 	"mirror.ErrNoUpstream":          mirror.ErrNoUpstream,
@@ -174,6 +175,16 @@ func TestUpstreamMessageBecomesDetail(t *testing.T) {
 	body := string(refusalFor(err, kindManifest, "docker.io").body())
 	if !strings.Contains(body, `"detail":"pull limit reached"`) || strings.Contains(body, "registry.example") {
 		t.Errorf("got %s", body)
+	}
+}
+
+// What an upstream says when it is in trouble itself may name addresses inside its network, or the mirror's account.
+func TestUpstreamMessageOfTroubleStaysHere(t *testing.T) {
+	for status, meaning := range map[int]error{503: upstream.ErrUnavailable, 401: upstream.ErrUnauthorized} {
+		err := errors.Join(&upstream.StatusError{Status: status, Message: "connect to 10.2.3.4:5000 as robot"}, meaning)
+		if body := string(refusalFor(err, kindManifest, "docker.io").body()); strings.Contains(body, "10.2.3.4") {
+			t.Errorf("status %d: got %s", status, body)
+		}
 	}
 }
 

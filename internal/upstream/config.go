@@ -49,7 +49,7 @@ type Credentials struct {
 type Freshness struct {
 	// FreshFor is how long a tag is served without asking. Zero means that it is checked each time.
 	FreshFor time.Duration `yaml:"fresh_for"`
-	// StaleFor is how long after its last check a tag may still be served when the upstream does not answer. Zero means
+	// StaleFor is how long after its last check a tag or list may still be served when the upstream does not answer. Zero means
 	// never.
 	StaleFor time.Duration `yaml:"stale_for"`
 	// MissingFor is how long an absent tag is taken to be absent without asking.
