@@ -159,3 +159,43 @@ func TestWrongAnnouncement(t *testing.T) {
 	f("later start", func(s *cache.Stream) { s.Start = 1 })
 	f("negative start", func(s *cache.Stream) { s.Start = -1 })
 }
+
+// TestClaimedLength: a length that somebody claims is no reason to refuse content with the right digest, and stands in for
+// one that the source does not tell.
+func TestClaimedLength(t *testing.T) {
+	for name, noSize := range map[string]bool{"source tells another": false, "source tells none": true} {
+		t.Run(name, func(t *testing.T) {
+			c := cachetest.Open(t, cachetest.Config(t))
+			b, d := content(3 * mib)
+			o := newOrigin(b)
+			o.noSize = noSize
+			r := o.request(d)
+			r.Claim = 3 * mib
+			if !noSize {
+				r.Claim = 5
+			}
+			blob := fill(t, c, r)
+			if err := blob.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if blob.Size() != 3*mib {
+				t.Errorf("size %d, want %d", blob.Size(), 3*mib)
+			}
+			start(blob, b, 0, -1).complete(t)
+		})
+	}
+	t.Run("source tells none, claim is wrong", func(t *testing.T) {
+		c := cachetest.Open(t, cachetest.Config(t))
+		b, d := content(3 * mib)
+		o := newOrigin(b)
+		o.noSize = true
+		r := o.request(d)
+		r.Claim = 2 * mib
+		blob := fill(t, c, r)
+		defer blob.Close()
+		h := d.Hash()
+		if n, err := blob.WriteRange(h, 0, -1); err == nil || n >= 2*mib {
+			t.Errorf("a reader got %d bytes and %v of content that is cut at a claim", n, err)
+		}
+	})
+}

@@ -91,8 +91,9 @@ func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Re
 	if m.missing.has(key) {
 		return 0, errMissing(repo)
 	}
+	detached := m.detached(ctx)
 	f, _ := m.confirms.start(content{repo, d}, &m.running, func() (int64, error) {
-		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+		ctx, cancel := context.WithTimeout(detached, fetchTimeout)
 		defer cancel()
 		if link, ok := m.catalog.Link(repo, d); ok && link.Confirmed {
 			return link.Size, nil // since the caller looked
@@ -115,9 +116,12 @@ func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repos
 	if m.missing.has(key) {
 		return nil, errMissing(repo)
 	}
-	request := cache.Request{Digest: d, Size: -1, From: source(up, repo, d), Fetches: up.BlobConnections()}
-	if linked {
+	request := cache.Request{Digest: d, Size: -1, From: source(ctx, up, repo, d), Fetches: up.BlobConnections()}
+	switch {
+	case linked && link.Confirmed:
 		request.Size = link.Size
+	case linked:
+		request.Claim = link.Size // a manifest may say anything of content that it does not bring
 	}
 	blob, joined, err := m.cache.Fill(request)
 	if err != nil {
@@ -154,7 +158,7 @@ func (m *Mirror) orPass(ctx context.Context, up *upstream.Registry, repo oci.Rep
 		m.log.Warn("content passes through without being stored: raise cache.max_size or look after the disk",
 			"repository", repo, "digest", d, "error", err, "held_back", held)
 	}
-	return m.ready(ctx, m.cache.Pass(cache.Request{Digest: d, Size: -1, From: source(up, repo, d), Fetches: 1}), Miss)
+	return m.ready(ctx, m.cache.Pass(cache.Request{Digest: d, Size: -1, From: source(ctx, up, repo, d), Fetches: 1}), Miss)
 }
 
 // StatBlob answers a HEAD. It opens nothing upstream but a HEAD, and starts no fill.
@@ -195,10 +199,15 @@ func (m *Mirror) statHere(ctx context.Context, up *upstream.Registry, repo oci.R
 	return Stat{Size: b.Size(), Outcome: b.Outcome, Source: b.Source}, b.Close()
 }
 
-// source opens the bytes of a blob at an upstream, for a fill.
-func source(up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.FillFunc {
+// source opens the bytes of a blob at an upstream, for a fill. It keeps nothing of ctx but what the request came through.
+// An answer to a range that is not what was asked for costs a request without one, not the fill.
+func source(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.FillFunc {
+	via := upstream.ViaOf(ctx)
 	return func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
-		body, err := up.Blob(ctx, repo.Name, d, want.Start, want.End)
+		body, err := up.Blob(upstream.WithVia(ctx, via), repo.Name, d, want.Start, want.End)
+		if errors.Is(err, upstream.ErrWrongContent) && want.Start > 0 {
+			err = fmt.Errorf("%w: %w", cache.ErrNoRange, err)
+		}
 		if err != nil {
 			return nil, &sourceError{repo, err}
 		}

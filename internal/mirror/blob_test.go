@@ -2,6 +2,7 @@ package mirror_test
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -196,4 +197,23 @@ func TestLookupsAddUp(t *testing.T) {
 	if n := h.counter("mirror_lookups_total", "manifest", "hit"); n != 1 {
 		t.Errorf("%v manifest hits, want 1", n)
 	}
+}
+
+// A registry that answers ranges with something else than was asked for is asked without.
+func TestWrongContentRange(t *testing.T) {
+	origin := upstreamtest.New(t)
+	layer := origin.AddImage("app", "1", 6<<20).Layers[0]
+	origin.Hook(func(r *http.Request) *upstreamtest.Fault {
+		switch {
+		case upstreamtest.KindOf(r) != upstreamtest.Blob:
+			return nil
+		case r.Header.Get("Range") != "":
+			return &upstreamtest.Fault{ContentRange: "bytes 0-9/10"}
+		case origin.Count(upstreamtest.Blob, "GET") <= 1:
+			return &upstreamtest.Fault{CutAfter: 3 << 20}
+		}
+		return nil
+	})
+	h := open(t, origin)
+	h.blob("app", layer, mirror.Miss)
 }

@@ -108,8 +108,9 @@ func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, 
 // askList asks the upstream for a list, once however many wait, and remembers the answer. When an old list could be served
 // it does not wait long.
 func (m *Mirror) askList(ctx context.Context, key listName, servable bool, ask askFunc) (listAnswer, error) {
+	detached := m.detached(ctx)
 	f, _ := m.lists.start(key, &m.running, func() (listAnswer, error) {
-		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+		ctx, cancel := context.WithTimeout(detached, fetchTimeout)
 		defer cancel()
 		got, worth, err := ask(ctx)
 		if err != nil {

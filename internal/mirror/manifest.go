@@ -67,8 +67,9 @@ func (m *Mirror) byDigest(ctx context.Context, up *upstream.Registry, repo oci.R
 	if m.missing.has(key) {
 		return nil, errMissing(repo)
 	}
+	detached := m.detached(ctx)
 	f, joined := m.fetches.start(content{repo, d}, &m.running, func() (*Manifest, error) {
-		ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+		ctx, cancel := context.WithTimeout(detached, fetchTimeout)
 		defer cancel()
 		if stored := m.stored(repo, d); stored != nil {
 			return stored, nil // since the caller looked

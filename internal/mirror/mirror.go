@@ -122,3 +122,13 @@ func (m *Mirror) registry(repo oci.Repository) (*upstream.Registry, error) {
 	}
 	return r, nil
 }
+
+// WithVia returns a context for requests that came through other proxies; via is the value of their Via header. What is
+// asked upstream for them says so, by which a circle of mirrors is noticed.
+func WithVia(ctx context.Context, via string) context.Context { return upstream.WithVia(ctx, via) }
+
+// detached returns a context for work that outlives the request that started it. All that it keeps of the request is
+// what that came through.
+func (m *Mirror) detached(ctx context.Context) context.Context {
+	return upstream.WithVia(m.ctx, upstream.ViaOf(ctx))
+}

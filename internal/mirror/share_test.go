@@ -126,3 +126,17 @@ func TestConfirmationsCollapse(t *testing.T) {
 		t.Errorf("50 clients cost %d requests, want 1", heads)
 	}
 }
+
+// A manifest that lies about a layer's length spoils the layer for nobody.
+func TestManifestThatLiesAboutALength(t *testing.T) {
+	origin := upstreamtest.New(t)
+	image := origin.AddImage("app", "1", 2<<20)
+	liar := strings.Replace(string(image.Manifest), `"size":2097152`, `"size":12345`, 1)
+	if liar == string(image.Manifest) {
+		t.Fatal("the manifest has no such size")
+	}
+	forged := origin.AddManifest("app", "2", image.MediaType, []byte(liar))
+	h := open(t, origin)
+	h.manifest("app", digest(forged), mirror.Miss)
+	h.blob("app", image.Layers[0], mirror.Miss)
+}

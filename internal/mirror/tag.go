@@ -39,7 +39,7 @@ func (m *Mirror) byTag(ctx context.Context, up *upstream.Registry, key tagName) 
 	case known && age < up.Freshness().StaleFor:
 		return m.checked(ctx, up, key, tag)
 	}
-	f, joined := m.startCheck(up, key, tag)
+	f, joined := m.startCheck(ctx, up, key, tag)
 	found, err := f.wait(ctx)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (m *Mirror) checked(ctx context.Context, up *upstream.Registry, key tagName
 	if waiting {
 		return m.stale(ctx, up, key, tag)
 	}
-	f, joined := m.startCheck(up, key, tag)
+	f, joined := m.startCheck(ctx, up, key, tag)
 	if troubled || !up.Available() {
 		return m.stale(ctx, up, key, tag)
 	}
@@ -100,12 +100,13 @@ func (m *Mirror) stale(ctx context.Context, up *upstream.Registry, key tagName, 
 }
 
 // startCheck starts the check of a tag, or joins the one that runs. known is the zero Tag when the tag is not here.
-func (m *Mirror) startCheck(up *upstream.Registry, key tagName, known catalog.Tag) (f *flight[*check], joined bool) {
+func (m *Mirror) startCheck(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag) (f *flight[*check], joined bool) {
+	detached := m.detached(ctx)
 	return m.checks.start(key, &m.running, func() (*check, error) {
 		if now, ok := m.catalog.Tag(key.repo, key.tag); ok && now.CheckedAt.After(known.CheckedAt) {
 			return &check{tag: now}, nil // since the caller looked
 		}
-		found, err := m.check(up, key, known)
+		found, err := m.check(detached, up, key, known)
 		switch {
 		case err == nil:
 			m.troubled.forget(key)
@@ -122,8 +123,8 @@ func (m *Mirror) trouble(key tagName, err error) {
 }
 
 // check asks the upstream what a tag names now. Only a digest that is not here is fetched.
-func (m *Mirror) check(up *upstream.Registry, key tagName, known catalog.Tag) (*check, error) {
-	ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+func (m *Mirror) check(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag) (*check, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	if known.Descriptor.Digest.IsZero() {
 		return m.fetchTag(ctx, up, key)

@@ -65,6 +65,18 @@ func checkLoop(h *fasthttp.RequestHeader, id string) error {
 	return nil
 }
 
+// maxViaLength bounds what a client may have us say of where its request has been, in bytes.
+const maxViaLength = 512
+
+// viaOf returns what the request came through, to be told to the upstream, unless it is not sane.
+func viaOf(h *fasthttp.RequestHeader) string {
+	via := string(bytes.Join(h.PeekAll("Via"), []byte(", ")))
+	if len(via) > maxViaLength || strings.ContainsFunc(via, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return ""
+	}
+	return via
+}
+
 // viaNames reports whether an entry of a Via header, "1.1 mirror-<id>", is ours.
 func viaNames(entry []byte, id string) bool {
 	fields := strings.Fields(string(entry))

@@ -217,7 +217,7 @@ func (s *Server) serve(x *exchange) error {
 		return err
 	}
 	x.announceNamespace()
-	ctx, cancel := context.WithTimeout(s.work, headersWithin)
+	ctx, cancel := context.WithTimeout(mirror.WithVia(s.work, viaOf(&x.ctx.Request.Header)), headersWithin)
 	defer cancel()
 	return s.dispatch(ctx, x)
 }

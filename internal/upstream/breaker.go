@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,6 +34,7 @@ type breaker struct {
 	mu       sync.Mutex
 	state    breakerState
 	failures int           // consecutive, while closed
+	path     string        // of the last failure that was an answer
 	pause    time.Duration // how long it is open this time
 	since    time.Time     // when the state was entered
 	last     error         // what opened it
@@ -83,7 +86,7 @@ func (t ticket) succeeded() {
 	b := t.breaker
 	b.mu.Lock()
 	wasClosed := b.state == breakerClosed
-	b.failures = 0
+	b.failures, b.path = 0, ""
 	if !wasClosed {
 		b.enter(breakerClosed)
 		b.pause, b.last = 0, nil
@@ -95,8 +98,10 @@ func (t ticket) succeeded() {
 }
 
 // failed records that there was no usable answer. A timeout opens the breaker at once, since each more would cost a
-// client as long again; other failures are cheap and open it when they repeat.
-func (t ticket) failed(cause error) {
+// client as long again; other failures are cheap and open it when they repeat. A caller that was in a hurry is one of
+// those: the endpoint may only be slow. An endpoint that answers has trouble with the path that was asked for, and
+// counts as failing when it has trouble with several.
+func (t ticket) failed(path string, cause error) {
 	b := t.breaker
 	b.mu.Lock()
 	opens := false
@@ -104,10 +109,14 @@ func (t ticket) failed(cause error) {
 	case t.probe && b.state == breakerProbing:
 		b.pause = min(2*b.pause, breakerLongest)
 		opens = true
+	case b.state == breakerClosed && answers(cause, path) && path == b.path:
 	case b.state == breakerClosed:
+		if answers(cause, path) {
+			b.path = path
+		}
 		b.failures++
 		b.pause = breakerFirst
-		opens = b.failures >= breakerThreshold || errors.Is(cause, ErrTimeout)
+		opens = b.failures >= breakerThreshold || errors.Is(cause, ErrTimeout) && !errors.Is(cause, context.DeadlineExceeded)
 	}
 	// In the remaining case this request was sent before the breaker opened, and tells nothing new.
 	repeated := t.probe
@@ -120,6 +129,13 @@ func (t ticket) failed(cause error) {
 	if opens && !repeated {
 		b.onChange(true, pause, cause)
 	}
+}
+
+// answers reports whether the failure is an answer of the endpoint itself to a request for path, and not one of the token
+// service before it.
+func answers(failure error, path string) bool {
+	status, ok := errors.AsType[*StatusError](failure)
+	return ok && strings.HasSuffix(status.URL, path)
 }
 
 // abandoned records that the client went away before there was anything to learn. A probe's place is free again.

@@ -52,11 +52,11 @@ func TestBreakerOpensOnRepeatedFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWatched()
 		for range 2 {
-			b.pass(t).failed(errRefused)
+			b.pass(t).failed("/v2/", errRefused)
 		}
 		b.pass(t).succeeded() // failures must be consecutive
 		for range 3 {
-			b.pass(t).failed(errRefused)
+			b.pass(t).failed("/v2/", errRefused)
 		}
 		if wait := b.refused(t); wait != 5*time.Second {
 			t.Errorf("open for %v, want 5s", wait)
@@ -70,7 +70,7 @@ func TestBreakerOpensOnRepeatedFailure(t *testing.T) {
 func TestBreakerOpensOnTimeoutAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWatched()
-		b.pass(t).failed(ErrTimeout)
+		b.pass(t).failed("/v2/", ErrTimeout)
 		b.refused(t)
 	})
 }
@@ -78,7 +78,7 @@ func TestBreakerOpensOnTimeoutAtOnce(t *testing.T) {
 func TestBreakerProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWatched()
-		b.pass(t).failed(ErrTimeout)
+		b.pass(t).failed("/v2/", ErrTimeout)
 		for _, pause := range []time.Duration{5, 10, 20, 30, 30} {
 			if wait := b.refused(t); wait != pause*time.Second {
 				t.Errorf("open for %v, want %v", wait, pause*time.Second)
@@ -92,11 +92,11 @@ func TestBreakerProbes(t *testing.T) {
 			if b.ready() {
 				t.Error("ready while a probe is out")
 			}
-			probe.failed(errRefused)
+			probe.failed("/v2/", errRefused)
 		}
 		time.Sleep(30 * time.Second)
 		b.pass(t).succeeded()
-		b.pass(t).failed(ErrTimeout)
+		b.pass(t).failed("/v2/", ErrTimeout)
 		if wait := b.refused(t); wait != 5*time.Second {
 			t.Errorf("after it was well, open for %v, want 5s", wait)
 		}
@@ -109,7 +109,7 @@ func TestBreakerProbes(t *testing.T) {
 func TestBreakerAbandonedProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWatched()
-		b.pass(t).failed(ErrTimeout)
+		b.pass(t).failed("/v2/", ErrTimeout)
 		time.Sleep(5 * time.Second)
 		b.pass(t).abandoned()
 		b.pass(t).succeeded()
@@ -121,8 +121,8 @@ func TestBreakerLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWatched()
 		slow, dead := b.pass(t), b.pass(t)
-		b.pass(t).failed(ErrTimeout)
-		dead.failed(ErrTimeout)
+		b.pass(t).failed("/v2/", ErrTimeout)
+		dead.failed("/v2/", ErrTimeout)
 		if wait := b.refused(t); wait != 5*time.Second || b.opened != 1 {
 			t.Errorf("a failure of before counted again: open for %v, %d times", wait, b.opened)
 		}
@@ -135,7 +135,7 @@ func TestBreakerManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(func(bool, time.Duration, error) {})
 		first, _, _ := b.admit()
-		first.failed(ErrTimeout)
+		first.failed("/v2/", ErrTimeout)
 		time.Sleep(breakerFirst)
 		var mu sync.Mutex
 		var passed []ticket

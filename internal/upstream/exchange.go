@@ -127,7 +127,7 @@ func (r *Registry) try(parent context.Context, e *endpoint, c call, deadline tim
 	if err != nil {
 		err = fmt.Errorf("%s %s%s: %w", c.method, redactedURL(e.url), c.path, r.explain(parent, ctx, err))
 		cancel(nil)
-		pass.settle(err)
+		pass.settle(c.path, err)
 		return nil, err
 	}
 	pass.succeeded()
@@ -144,13 +144,13 @@ func (r *Registry) patience(pass ticket) time.Duration {
 }
 
 // settle tells the breaker what a failure means for the endpoint.
-func (t ticket) settle(err error) {
+func (t ticket) settle(path string, err error) {
 	_, elsewhere := errors.AsType[hopError](err)
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, errBusy) || errors.Is(err, errLimited):
 		t.abandoned()
 	case errors.Is(err, ErrUnavailable) && !elsewhere:
-		t.failed(err)
+		t.failed(path, err)
 	default:
 		t.succeeded()
 	}
@@ -228,7 +228,7 @@ func hasMeaning(err error) bool {
 func (r *Registry) request(ctx context.Context, e *endpoint, c call) *http.Request {
 	target := &url.URL{Scheme: e.url.Scheme, Host: e.url.Host, Path: e.url.Path + c.path, RawQuery: c.query}
 	req := r.newRequest(ctx, c.method, target)
-	req.Header.Set("Via", r.via)
+	req.Header.Set("Via", r.viaFor(ctx))
 	if c.accept != "" {
 		req.Header.Set("Accept", c.accept)
 	}

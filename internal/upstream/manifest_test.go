@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -276,22 +277,25 @@ func (e expiring) Err() error {
 	}
 }
 
-func TestDeadlineOpensBreaker(t *testing.T) {
+// A caller whose time is over may only have been in a hurry. When that goes on, the upstream is left alone.
+func TestDeadlinesOpenBreaker(t *testing.T) {
 	origin := upstreamtest.New(t)
-	ctx := expiring{Context: t.Context(), over: make(chan struct{})}
-	origin.Hook(func(*http.Request) *upstreamtest.Fault {
-		close(ctx.over)
-		return &upstreamtest.Fault{Hang: true}
-	})
 	r := connect(t, origin, nil)
-	_, err := r.HeadManifest(ctx, "app", tag("1"))
-	if !errors.Is(err, upstream.ErrTimeout) || !errors.Is(err, upstream.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want ErrTimeout and context.DeadlineExceeded", err)
+	for n := range 3 {
+		if !r.Available() {
+			t.Fatalf("not available after %d clients that waited in vain", n)
+		}
+		ctx := expiring{Context: t.Context(), over: make(chan struct{})}
+		origin.Hook(func(*http.Request) *upstreamtest.Fault {
+			close(ctx.over)
+			return &upstreamtest.Fault{Hang: true}
+		})
+		_, err := r.HeadManifest(ctx, "app", tag("1"))
+		if !errors.Is(err, upstream.ErrTimeout) || !errors.Is(err, upstream.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want ErrTimeout and context.DeadlineExceeded", err)
+		}
 	}
-	if r.Available() {
-		t.Error("the upstream is still available after it let a client wait in vain")
-	}
-	_, err = r.HeadManifest(t.Context(), "app", tag("1"))
+	_, err := r.HeadManifest(t.Context(), "app", tag("1"))
 	var open *upstream.BreakerError
 	if !errors.As(err, &open) || !errors.Is(err, upstream.ErrUnavailable) || errors.Is(err, upstream.ErrTimeout) {
 		t.Errorf("got %v, want a BreakerError", err)
@@ -303,8 +307,48 @@ func TestDeadlineOpensBreaker(t *testing.T) {
 	if h.Available || h.Endpoints[0].State != "open" || h.Endpoints[0].LastError == "" || h.Endpoints[0].URL != origin.URL {
 		t.Errorf("health: %+v", h)
 	}
-	if n := origin.Count(upstreamtest.Manifest, ""); n != 1 {
-		t.Errorf("%d requests, want 1", n)
+	if n := origin.Count(upstreamtest.Manifest, ""); n != 3 {
+		t.Errorf("%d requests, want 3", n)
+	}
+}
+
+// One thing that an upstream cannot deliver says nothing of the rest.
+func TestTroubleWithOnePathIsNotAnOutage(t *testing.T) {
+	origin := upstreamtest.New(t)
+	origin.AddImage("app", "1")
+	d := origin.AddBlob("app", []byte("broken"))
+	origin.Fail(upstreamtest.Blob, -1, upstreamtest.Fault{Status: 500})
+	r := connect(t, origin, nil)
+	for range 5 {
+		if _, err := r.Blob(t.Context(), "app", d, 0, -1); !errors.Is(err, upstream.ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+	}
+	if !r.Available() {
+		t.Error("one blob made the registry unavailable")
+	}
+	for range 2 {
+		other := origin.AddBlob("app", []byte(rand.Text()))
+		_, _ = r.Blob(t.Context(), "app", other, 0, -1)
+	}
+	if r.Available() {
+		t.Error("three different failures did not open the breaker")
+	}
+}
+
+// What a request came through before goes on to the upstream, so that a circle of mirrors is noticed.
+func TestVia(t *testing.T) {
+	origin := upstreamtest.New(t)
+	origin.AddImage("app", "1")
+	r := connect(t, origin, nil)
+	for via, want := range map[string]string{"": "1.1 mirror-node-1", "1.1 mirror-a, 1.1 b": "1.1 mirror-a, 1.1 b, 1.1 mirror-node-1"} {
+		origin.Reset()
+		if _, err := r.HeadManifest(upstream.WithVia(t.Context(), via), "app", tag("1")); err != nil {
+			t.Fatal(err)
+		}
+		if got := origin.Requests()[0].Header.Get("Via"); got != want {
+			t.Errorf("Via %q, want %q", got, want)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func (r *Registry) hop(ctx context.Context, e *endpoint, c call, sent *http.Requ
 		}
 	}
 	if sameHost(next, e.url) {
-		req.Header.Set("Via", r.via)
+		req.Header.Set("Via", r.viaFor(ctx))
 		if authorization := sent.Header.Get("Authorization"); authorization != "" && sameHost(sent.URL, next) {
 			req.Header.Set("Authorization", authorization)
 		}
