@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"reflect"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -32,8 +31,8 @@ func newServe(logging *loggingFlags) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the mirror",
 		Long: "Run the mirror. Without --config it serves pulls for the well-known public registries on 127.0.0.1:5000.\n" +
-			"SIGTERM and SIGINT drain and stop it, a second one stops it at once. SIGHUP reads credentials, certificates\n" +
-			"and the log level again.",
+			"SIGTERM and SIGINT drain and stop it, a second one stops it at once. SIGHUP reads credentials, certificates,\n" +
+			"limits and the log level again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.run(cmd.Context(), cmd.ErrOrStderr())
@@ -108,14 +107,9 @@ func (s *serveCommand) reload(n *node.Node) {
 		return
 	}
 	s.level.Set(levelOf(cfg.Log))
-	if err := n.Reload(); err != nil {
+	if err := n.Reload(cfg); err != nil {
 		s.log.Error("reload files, keeping what was read before", "error", err)
 		return
 	}
-	running := s.cfg
-	running.Log.Level = cfg.Log.Level
-	if !reflect.DeepEqual(cfg, running) {
-		s.log.Warn("the configuration changed in more than the log level: restart to apply the rest")
-	}
-	s.log.Info("reloaded credentials, certificates and log level")
+	s.log.Info("reloaded credentials, certificates, limits and log level")
 }

@@ -122,10 +122,10 @@ func (b *Blob) follow(w io.Writer, off, end int64) (int64, error) {
 	pos := off
 	for pos < end {
 		to, err := b.fill.await(pos, end, whole)
-		if err == io.EOF && end == math.MaxInt64 && pos <= b.fill.size() {
+		if errors.Is(err, io.EOF) && end == math.MaxInt64 && pos <= b.fill.size() {
 			return pos - off, nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return pos - off, errBeyondEnd
 		}
 		if err != nil {

@@ -82,7 +82,7 @@ func (in *intake) Read(b []byte) (int, error) {
 		switch {
 		case err == nil:
 			continue
-		case err == io.EOF && in.complete():
+		case errors.Is(err, io.EOF) && in.complete():
 			return 0, io.EOF
 		}
 		if err = in.again(err); err != nil {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"reflect"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -155,10 +157,24 @@ func (n *Node) Addr() net.Addr { return n.registryListener.Addr() }
 // AdminAddr is where the admin listener listens, once Start has returned.
 func (n *Node) AdminAddr() net.Addr { return n.adminListener.Addr() }
 
-// Reload reads credentials and certificates from their files again. What cannot be read stays as it was.
-func (n *Node) Reload() error {
-	n.upstreams.Reload()
+// Reload reads credentials and certificates from their files again, and takes over the limits of cfg. What cannot be read
+// stays as it was; what else has changed in cfg needs a restart, and a warning says so.
+func (n *Node) Reload(cfg config.Config) error {
+	n.upstreams.Reload(cfg.Upstreams)
+	if !reflect.DeepEqual(lasting(cfg), lasting(n.cfg)) {
+		n.log.Warn("the configuration changed in more than limits and log level: restart to apply the rest")
+	}
 	return n.server.Reload()
+}
+
+// lasting returns what of a configuration cannot change while a node runs.
+func lasting(cfg config.Config) config.Config {
+	cfg.Log.Level = ""
+	cfg.Upstreams = slices.Clone(cfg.Upstreams)
+	for i := range cfg.Upstreams {
+		cfg.Upstreams[i].Limits = upstream.Limits{}
+	}
+	return cfg
 }
 
 func (n *Node) setState(reason string) { n.state.Store(&reason) }

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -247,10 +249,50 @@ func TestNewRefusesInvalidConfiguration(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
-	n := start(t, configFor(t, nil))
-	if err := n.Reload(); err != nil {
-		t.Error(err)
+	log := new(lines)
+	cfg := configFor(t, nil)
+	n, err := node.New(cfg, "v0.0.0-test", slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
 	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	cfg.Upstreams = slices.Clone(cfg.Upstreams)
+	for i := range cfg.Upstreams {
+		cfg.Upstreams[i].Limits.Connections = 3
+	}
+	cfg.Log.Level = "debug"
+	if err := n.Reload(cfg); err != nil || strings.Contains(log.String(), "restart") {
+		t.Errorf("limits and log level: %v\n%s", err, log.String())
+	}
+	cfg.Server.DrainTimeout++
+	if err := n.Reload(cfg); err != nil || !strings.Contains(log.String(), "restart") {
+		t.Errorf("what needs a restart: %v\n%s", err, log.String())
+	}
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // waitFor asks again and again, without a bound of its own: a test that hangs is ended by the test runner.

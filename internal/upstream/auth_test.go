@@ -267,7 +267,7 @@ func TestReloadReadsPasswordAgain(t *testing.T) {
 		t.Fatalf("got %v, want ErrUnauthorized", err)
 	}
 	write("new")
-	r.set.Reload()
+	r.set.Reload([]upstream.Config{{Registry: r.Name()}})
 	if _, err := r.Manifest(t.Context(), "app", tag("1")); err != nil {
 		t.Errorf("after the reload: %v", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"mirror/internal/oci"
@@ -64,7 +63,7 @@ func (r *Registry) Blob(ctx context.Context, name string, d oci.Digest, start, e
 	if err := r.permit(name); err != nil {
 		return nil, r.named(err)
 	}
-	release, err := r.limits.transfer(ctx, r.times.total)
+	release, err := r.limits.Load().transfers.take(ctx, r.times.total)
 	if err != nil {
 		return nil, r.named(err)
 	}
@@ -73,7 +72,7 @@ func (r *Registry) Blob(ctx context.Context, name string, d oci.Digest, start, e
 		release()
 		return nil, r.named(err)
 	}
-	body.ReadCloser = &placed{ReadCloser: body.ReadCloser, release: sync.OnceFunc(release)}
+	body.ReadCloser = &placed{ReadCloser: body.ReadCloser, release: release}
 	return body, nil
 }
 
@@ -217,10 +216,10 @@ func (s *stream) Read(p []byte) (int, error) {
 // receive reads what has arrived, then waits as long as the bandwidth wants. Only the former can be a stall.
 func (s *stream) receive(p []byte) (int, error) {
 	s.watch.Reset(s.registry.times.stall)
-	n, err := s.answer.Body.Read(p[:s.registry.limits.room(len(p))])
+	n, err := s.answer.Body.Read(p[:s.registry.limits.Load().room(len(p))])
 	s.watch.Stop()
 	s.registry.metrics.bytes.Add(float64(n))
-	if waitErr := s.registry.limits.received(s.answer.ctx, n); waitErr != nil && err == nil {
+	if waitErr := s.registry.limits.Load().received(s.answer.ctx, n); waitErr != nil && err == nil {
 		err = waitErr
 	}
 	return n, err

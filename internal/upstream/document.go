@@ -84,8 +84,8 @@ type counted struct {
 
 // Read reads what is there.
 func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p[:c.registry.limits.room(len(p))])
+	n, err := c.from.Read(p[:c.registry.limits.Load().room(len(p))])
 	c.registry.metrics.bytes.Add(float64(n))
-	c.registry.limits.charge(n)
+	c.registry.limits.Load().charge(n)
 	return n, err
 }

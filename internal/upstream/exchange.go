@@ -50,6 +50,8 @@ type answer struct {
 	*http.Response
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	// release gives the place among the connections back.
+	release func()
 }
 
 // Close ends the answer. A connection whose body was not read to its end is closed rather than drained: a stalled body
@@ -57,13 +59,29 @@ type answer struct {
 func (a *answer) Close() error {
 	err := a.Body.Close()
 	a.cancel(nil)
+	a.release()
 	return err
 }
 
-// do asks the endpoints in their order until one gives an answer that settles the question. Each gets a second chance
-// after a short pause when it failed without costing time.
+// do asks the endpoints once there is a connection for the call. The connection is free again when the answer is closed.
 func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
 	deadline := time.Now().Add(r.times.total)
+	release, err := r.limits.Load().connections.take(ctx, r.times.total)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, err)
+	}
+	a, err := r.ask(ctx, c, deadline)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	a.release = release
+	return a, nil
+}
+
+// ask asks the endpoints in their order until one gives an answer that settles the question. Each gets a second chance
+// after a short pause when it failed without costing time.
+func (r *Registry) ask(ctx context.Context, c call, deadline time.Time) (*answer, error) {
 	var failure error
 	for _, e := range r.endpoints {
 		for attempt := range 2 {
@@ -147,7 +165,7 @@ func (r *Registry) patience(pass ticket) time.Duration {
 func (t ticket) settle(path string, err error) {
 	_, elsewhere := errors.AsType[hopError](err)
 	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, errBusy) || errors.Is(err, errLimited):
+	case errors.Is(err, context.Canceled) || errors.Is(err, errLimited):
 		t.abandoned()
 	case errors.Is(err, ErrUnavailable) && !elsewhere:
 		t.failed(path, err)

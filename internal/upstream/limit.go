@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,13 +17,24 @@ const minBurst = 64 << 10
 type limits struct {
 	requests  *rate.Limiter
 	bandwidth *rate.Limiter
+	// connections has a place for each call that may be under way at once.
+	connections places
 	// transfers has a place for each blob that may be on its way at once. They are fewer than the connections, so that
 	// the check of a tag never waits behind layers.
-	transfers chan struct{}
+	transfers places
+	// perBlob is how many connections one blob may take.
+	perBlob int
 }
 
-func newLimits(c Limits) limits {
-	l := limits{transfers: make(chan struct{}, max(1, c.Connections-max(1, c.Connections/8)))}
+// places is a semaphore. Whoever holds a place when the limits are reloaded gives it back to the old one.
+type places chan struct{}
+
+func newLimits(c Limits) *limits {
+	l := &limits{
+		connections: make(places, max(1, c.Connections)),
+		transfers:   make(places, max(1, c.Connections-max(1, c.Connections/8))),
+		perBlob:     c.BlobConnections,
+	}
 	if c.Requests > 0 {
 		l.requests = rate.NewLimiter(rate.Limit(c.Requests), c.Requests)
 	}
@@ -37,7 +49,7 @@ func newLimits(c Limits) limits {
 var errLimited = fmt.Errorf("%w: limits.requests of the configuration is used up", ErrTooManyRequests)
 
 // request waits for the permission to send one request. When it would come after ctx's deadline there is no wait.
-func (l limits) request(ctx context.Context) error {
+func (l *limits) request(ctx context.Context) error {
 	if l.requests == nil {
 		return nil
 	}
@@ -48,13 +60,16 @@ func (l limits) request(ctx context.Context) error {
 	return nil
 }
 
-// transfer waits for a place for one blob. release must be called once when the transfer is over.
-func (l limits) transfer(ctx context.Context, patience time.Duration) (release func(), err error) {
+// errBusy: the request never got as far as a connection. That says nothing about the endpoint.
+var errBusy = fmt.Errorf("%w: every connection that limits.connections allows is in use", ErrTimeout)
+
+// take waits for a place, for as long as patience and ctx allow. release gives it back; more than once is harmless.
+func (p places) take(ctx context.Context, patience time.Duration) (release func(), err error) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case l.transfers <- struct{}{}:
-		return func() { <-l.transfers }, nil
+	case p <- struct{}{}:
+		return sync.OnceFunc(func() { <-p }), nil
 	case <-timer.C:
 	case <-ctx.Done():
 		if errors.Is(context.Cause(ctx), context.Canceled) {
@@ -65,7 +80,7 @@ func (l limits) transfer(ctx context.Context, patience time.Duration) (release f
 }
 
 // room returns how many of n bytes may be read at a time.
-func (l limits) room(n int) int {
+func (l *limits) room(n int) int {
 	if l.bandwidth == nil {
 		return n
 	}
@@ -73,7 +88,7 @@ func (l limits) room(n int) int {
 }
 
 // charge counts n received bytes, no more than room said, without waiting: whoever waits next waits for them too.
-func (l limits) charge(n int) {
+func (l *limits) charge(n int) {
 	if l.bandwidth != nil {
 		l.bandwidth.ReserveN(time.Now(), n)
 	}
@@ -81,7 +96,7 @@ func (l limits) charge(n int) {
 
 // received waits until n received bytes, no more than room said, are within the bandwidth. The sender is slowed by the
 // receive window filling up.
-func (l limits) received(ctx context.Context, n int) error {
+func (l *limits) received(ctx context.Context, n int) error {
 	if l.bandwidth == nil || n == 0 {
 		return nil
 	}

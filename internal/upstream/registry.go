@@ -25,7 +25,7 @@ type Registry struct {
 	endpoints []*endpoint
 	home      *http.Transport // to the endpoints
 	away      *http.Transport // to where an upstream points; refuses private addresses
-	limits    limits
+	limits    atomic.Pointer[limits]
 	times     timings
 	metrics   *registryMetrics
 
@@ -62,13 +62,14 @@ func newRegistry(life context.Context, c Config, version, instanceID string, log
 	}
 	r := &Registry{
 		name: c.Registry, config: c, agent: "mirror/" + version, via: "1.1 mirror-" + instanceID,
-		limits: newLimits(c.Limits), times: standardTimings(), metrics: m.of(c.Registry), life: life,
+		times: standardTimings(), metrics: m.of(c.Registry), life: life,
 		credentials: &credentials{config: c.Credentials, registry: c.Registry},
 	}
 	if r.rules, err = compileRules(c.Allow, c.Deny); err != nil {
 		return nil, err
 	}
 	r.remaining.Store(-1)
+	r.limits.Store(newLimits(c.Limits))
 	for _, base := range c.Endpoints {
 		if err := r.addEndpoint(base, log.With("upstream", c.Registry)); err != nil {
 			return nil, err
@@ -111,7 +112,7 @@ func (r *Registry) Freshness() Freshness { return r.config.Tags }
 func (r *Registry) Allows(name string) bool { return r.rules.allows(name) }
 
 // BlobConnections returns the most connections that one blob may take.
-func (r *Registry) BlobConnections() int { return r.config.Limits.BlobConnections }
+func (r *Registry) BlobConnections() int { return r.limits.Load().perBlob }
 
 // Available reports whether a request would be sent: some endpoint works as far as is known, or it is time to try one
 // again. It costs no I/O. While it is false, what is stale had better be served at once.
@@ -146,8 +147,10 @@ func (r *Registry) close() {
 	r.away.CloseIdleConnections()
 }
 
-// reload forgets the credential and everything that was obtained with it.
-func (r *Registry) reload() {
+// reload forgets the credential and everything that was obtained with it, and takes over new limits. What is under way
+// ends within the old ones.
+func (r *Registry) reload(l Limits) {
+	r.limits.Store(newLimits(l))
 	r.credentials.forget()
 	r.tokens.clear()
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"os"
-	"sync/atomic"
 	"time"
 )
 
@@ -26,9 +23,6 @@ const (
 	maxResponseHeader = 64 << 10
 )
 
-// errBusy: the request never got as far as a connection. That says nothing about the endpoint.
-var errBusy = fmt.Errorf("%w: every connection that limits.connections allows is in use", ErrTimeout)
-
 // newTransport returns a transport for HTTP/1.1. One HTTP/2 connection would carry all layers through one window, and
 // is half as fast at twice the CPU. Compression is off, because a transparently unpacked body has another digest.
 func newTransport(connections int, roots *x509.CertPool, control controlFunc) *http.Transport {
@@ -41,7 +35,6 @@ func newTransport(connections int, roots *x509.CertPool, control controlFunc) *h
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(connections)},
 		TLSHandshakeTimeout:    tlsTimeout,
 		IdleConnTimeout:        idleTimeout,
-		MaxConnsPerHost:        connections,
 		MaxIdleConnsPerHost:    connections,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxResponseHeader,
@@ -71,22 +64,16 @@ func trustedRoots(caFile string) (*x509.CertPool, error) {
 
 // send makes one request, counted and within limits.requests. It follows nothing and retries nothing.
 func (r *Registry) send(ctx context.Context, transport *http.Transport, k kind, req *http.Request) (*http.Response, error) {
-	if err := r.limits.request(ctx); err != nil {
+	if err := r.limits.Load().request(ctx); err != nil {
 		return nil, err
 	}
 	if transport == r.home && proxied(transport, req) {
 		ctx = context.WithValue(ctx, throughProxy{}, true)
 	}
-	var moved atomic.Bool
-	trace := &httptrace.ClientTrace{
-		GotConn:      func(httptrace.GotConnInfo) { moved.Store(true) },
-		ConnectStart: func(_, _ string) { moved.Store(true) },
-		DNSStart:     func(httptrace.DNSStartInfo) { moved.Store(true) },
-	}
-	resp, err := transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	resp, err := transport.RoundTrip(req.WithContext(ctx))
 	r.metrics.answered(k, req.Method, resp)
 	if err != nil {
-		return nil, sendError(ctx, err, moved.Load())
+		return nil, err
 	}
 	if k != kindToken && k != kindRedirect {
 		if left, ok := r.metrics.remainingIn(resp.Header); ok {
@@ -94,14 +81,6 @@ func (r *Registry) send(ctx context.Context, transport *http.Transport, k kind, 
 		}
 	}
 	return resp, nil
-}
-
-// sendError marks a request that ended in the queue for a connection.
-func sendError(ctx context.Context, err error, moved bool) error {
-	if ctx.Err() != nil && !moved && !errors.Is(context.Cause(ctx), context.Canceled) {
-		return errBusy
-	}
-	return err
 }
 
 // abroad returns the transport for a place that an upstream named, rather than the operator. Where a proxy does the

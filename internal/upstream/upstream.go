@@ -67,10 +67,13 @@ func (s *Set) Close() {
 	}
 }
 
-// Reload makes every upstream read its credentials again when it needs them next.
-func (s *Set) Reload() {
-	for _, r := range s.all {
-		r.reload()
+// Reload makes every upstream read its credentials again when it needs them next, and takes over the limits of cfgs for
+// the upstreams that it names. Nothing else of cfgs counts.
+func (s *Set) Reload(cfgs []Config) {
+	for _, c := range cfgs {
+		if r, ok := s.byName[normalise(c.Registry)]; ok {
+			r.reload(c.Completed().Limits)
+		}
 	}
 }
 

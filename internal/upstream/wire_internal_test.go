@@ -350,11 +350,37 @@ func TestLayersLeaveRoomForChecks(t *testing.T) {
 	_ = body.Close()
 }
 
+// TestReloadedLimits: what holds a place gives it back to the limit that it got it from.
+func TestReloadedLimits(t *testing.T) {
+	origin := upstreamtest.New(t)
+	origin.AddImage("app", "1")
+	d := origin.AddBlob("app", make([]byte, 10_000))
+	origin.Fail(upstreamtest.Blob, 1, upstreamtest.Fault{StallAfter: 10})
+	r := build(t, Config{Endpoints: []string{origin.URL}, Limits: Limits{Connections: 1, BlobConnections: 1}})
+	stalled, err := r.Blob(t.Context(), "app", d, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.reload(Limits{Connections: 2, BlobConnections: 2})
+	if r.BlobConnections() != 2 {
+		t.Errorf("%d connections for one blob, want 2", r.BlobConnections())
+	}
+	for range 3 {
+		if _, err := r.HeadManifest(t.Context(), "app", oci.Reference{Tag: "1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = stalled.Close()
+	if n := len(r.limits.Load().connections); n != 0 {
+		t.Errorf("%d places are taken, want none", n)
+	}
+}
+
 func TestRequestLimit(t *testing.T) {
 	origin := upstreamtest.New(t)
 	origin.AddImage("app", "1")
 	r := build(t, Config{Endpoints: []string{origin.URL}, Limits: Limits{Requests: 1}})
-	r.limits.requests.SetLimit(rate.Every(time.Hour))
+	r.limits.Load().requests.SetLimit(rate.Every(time.Hour))
 	if _, err := r.HeadManifest(t.Context(), "app", oci.Reference{Tag: "1"}); err != nil {
 		t.Fatal(err)
 	}
