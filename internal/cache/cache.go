@@ -29,6 +29,8 @@ type Cache struct {
 	buffers   sync.Pool // *[]byte of readSize
 	// abandonSize is the constant of that name; tests make it smaller.
 	abandonSize int64
+	// pace is usualPace; tests make it faster.
+	pace pace
 
 	// names orders stores and removals of complete files: a removal takes it alone, from the table to the unlink, so that
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
@@ -47,8 +49,8 @@ type Cache struct {
 	closed  bool
 }
 
-// Open opens the cache in cfg.Dir, making the directory if there is none. Content of earlier runs is there at once;
-// leftovers of a crash are swept. A directory that another process owns is refused with an error that says so.
+// Open opens the cache in cfg.Dir, making the directory if there is none. Content of earlier runs is there at once, and
+// what they were filling continues where it was when somebody asks for it; other leftovers of a crash are swept. A directory that another process owns is refused with an error that says so.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w (set cache.dir to a directory that this user may write)", err)
@@ -56,8 +58,8 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, erro
 	c := &Cache{
 		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir}, room: &room{limit: int64(cfg.MaxSize)},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
-		abandonSize: abandonSize,
-		leftovers:   &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
+		abandonSize: abandonSize, pace: usualPace(),
+		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
 		buffers: sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -228,11 +230,11 @@ func (c *Cache) Put(d oci.Digest, data []byte) error {
 }
 
 // store makes verified content complete: content on disk, name, record, table, in this order, so that a crash in between
-// leaves a partial file (swept), or a complete one without a record (taken in by the next start). enter puts the entry
+// leaves a partial file, or a complete one without a record (taken in by the next start). enter puts the entry
 // into the table and reports whether it is there; if somebody else's is, the room of this one is given back. After an
 // error the part is still the caller's. Its file stays open either way.
 func (c *Cache) store(d oci.Digest, p *part, enter func(*entry) bool) error {
-	if err := c.disk.sync(p.file); err != nil {
+	if err := errors.Join(p.synced(), c.disk.sync(p.file)); err != nil {
 		return fmt.Errorf("sync content: %w", err)
 	}
 	entered, err := c.publish(d, p, enter)
@@ -304,7 +306,8 @@ func (c *Cache) Remove(d oci.Digest) bool {
 	return true
 }
 
-// Close ends all fills, writes out what is pending and gives the directory free. Blobs that are open keep their files.
+// Close ends all fills, writes out what is pending and gives the directory free. What fills have got so far is kept for
+// the next run. Blobs that are open keep their files.
 func (c *Cache) Close() error {
 	c.closing.Lock()
 	again := c.closed
@@ -316,7 +319,7 @@ func (c *Cache) Close() error {
 	c.cancel()
 	c.fills.Wait()
 	c.upkeep.Wait()
-	c.dropAllParts()
+	c.keepParts()
 	c.memory.close()
 	return c.records.close()
 }

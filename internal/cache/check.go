@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"mirror/internal/oci"
 )
@@ -68,21 +69,34 @@ func (c *Cache) checkFiles(contents map[oci.Digest]int64) error {
 	})
 }
 
-// checkPartial looks for partial files that belong to no fill and do not rest.
+// checkPartial looks for partial files that belong to no fill and do not rest, and for journals without a partial file.
 func (c *Cache) checkPartial() error {
 	names, err := os.ReadDir(filepath.Join(c.disk.dir, partialDir))
 	if err != nil {
 		return err
 	}
 	leftovers := c.leftovers.all()
-	files := int64(0)
+	files, journals := make(map[string]bool), []string(nil)
 	for _, n := range names {
-		if _, left := leftovers[filepath.Join(c.disk.dir, partialDir, n.Name())]; !left {
-			files++
+		_, left := leftovers[filepath.Join(c.disk.dir, partialDir, n.Name())]
+		switch {
+		case left:
+		case isJournal(n.Name()):
+			journals = append(journals, n.Name())
+		default:
+			files[n.Name()] = true
 		}
 	}
-	if _, parts, _ := c.partial(); c.Fills() == 0 && files != parts {
-		return fmt.Errorf("check partial files: %d are on the disk, %d rest", files, parts)
+	if c.Fills() > 0 {
+		return nil
+	}
+	if _, parts, _ := c.partial(); int64(len(files)) != parts {
+		return fmt.Errorf("check partial files: %d are on the disk, %d rest", len(files), parts)
+	}
+	for _, j := range journals {
+		if base, _, _ := strings.Cut(j, journalSuffix); !files[base] {
+			return fmt.Errorf("check partial files: %s has no partial file", j)
+		}
 	}
 	return nil
 }

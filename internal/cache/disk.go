@@ -24,6 +24,7 @@ const (
 	opRename   operation = "rename"
 	opUnlink   operation = "unlink"
 	opSyncDir  operation = "sync directory"
+	opJournal  operation = "journal" // each step of writing one
 )
 
 // disk does every file operation of the disk tier. It knows the layout, and no locks, limits or index.
@@ -31,7 +32,8 @@ type disk struct {
 	dir string
 	// fault, when set, is asked before each operation and fails it by returning an error. Only tests set it.
 	fault func(operation) error
-	// partials numbers partial files: a name is never used twice in one run, so unlinking one cannot hit another's.
+	// partials numbers partial files, beyond all that were there at the start: a name is never used twice in one run, so
+	// unlinking one cannot hit another's.
 	partials atomic.Uint64
 }
 
@@ -42,25 +44,15 @@ func (k *disk) try(op operation) error {
 	return k.fault(op)
 }
 
-// prepare makes the directories and removes partial files of an earlier run.
+// prepare makes the directories.
 func (k *disk) prepare() error {
 	for _, alg := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
 		if err := os.MkdirAll(filepath.Join(k.dir, blobsDir, alg.String()), 0o700); err != nil {
 			return fmt.Errorf("make data directory: %w", err)
 		}
 	}
-	partial := filepath.Join(k.dir, partialDir)
-	if err := os.MkdirAll(partial, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(k.dir, partialDir), 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
-	}
-	leftovers, err := os.ReadDir(partial)
-	if err != nil {
-		return fmt.Errorf("read partial directory: %w", err)
-	}
-	for _, l := range leftovers {
-		if err := os.Remove(filepath.Join(partial, l.Name())); err != nil {
-			return fmt.Errorf("sweep partial directory: %w", err)
-		}
 	}
 	return nil
 }
@@ -71,6 +63,14 @@ func (k *disk) open(d oci.Digest) (*os.File, error) {
 		return nil, err
 	}
 	return os.Open(blobPath(k.dir, d))
+}
+
+// openPartial opens a partial file of an earlier run, to go on writing it.
+func (k *disk) openPartial(path string) (*os.File, error) {
+	if err := k.try(opOpen); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR, 0)
 }
 
 // reopen opens the partial file f once more, for reading at an offset of its own.
@@ -149,6 +149,36 @@ func (k *disk) sync(f *os.File) error {
 	return f.Sync()
 }
 
+// replace writes a journal. A crash leaves the old one or the new one, and maybe a new one without its name.
+func (k *disk) replace(path string, b []byte) error {
+	if err := k.writeNew(path+newSuffix, b); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	if err := k.try(opJournal); err != nil {
+		return fmt.Errorf("rename journal: %w", err)
+	}
+	return os.Rename(path+newSuffix, path)
+}
+
+// writeNew writes and syncs a file that has not got its name yet.
+func (k *disk) writeNew(path string, b []byte) (err error) {
+	if err := k.try(opJournal); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.Write(b); err != nil {
+		return err
+	}
+	if err := k.try(opJournal); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
 func (k *disk) rename(from, to string) error {
 	if err := k.try(opRename); err != nil {
 		return err
@@ -173,9 +203,6 @@ func (k *disk) syncDir(path string) error {
 
 // remove unlinks complete content. Readers that have it open go on undisturbed. Content that is gone already is no error.
 func (k *disk) remove(d oci.Digest) error { return k.unlink(blobPath(k.dir, d)) }
-
-// discard unlinks a partial file.
-func (k *disk) discard(f *os.File) error { return k.unlink(f.Name()) }
 
 func (k *disk) unlink(path string) error {
 	if err := k.try(opUnlink); err != nil {

@@ -12,11 +12,13 @@
 //   - No reader of the whole content gets its last byte before the digest is verified.
 //
 // What a crash leaves behind: complete files, each verified and synced before it got its name, with or without a record
-// in the index (the next Open takes those in); and partial files, which the next Open sweeps.
+// in the index (the next Open takes those in); and partial files. With the last journal of such a file the next fill of
+// its digest goes on; files without one are swept by the next Open. Close leaves the same, with journals of all that has
+// come.
 //
-// Lock order: Cache.closing before Cache.evicting before Cache.names before shard.mu before fill.mu; all others are taken
-// last, and alone. No lock but closing, evicting and names is ever held across a system call, and a hit takes none of
-// those three.
+// Lock order: Cache.closing before Cache.evicting before journal.mu before Cache.names before shard.mu before fill.mu; all
+// others are taken last, and alone. No lock but the first four is ever held across a system call, and a hit takes none of
+// those.
 //
 // DESIGN.md says why it is built this way.
 package cache

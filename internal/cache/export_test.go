@@ -1,9 +1,14 @@
 package cache
 
+import (
+	"path/filepath"
+	"time"
+)
+
 // Operations are the labels of file operations.
 var Operations = []string{
 	string(opCreate), string(opOpen), string(opRead), string(opWrite), string(opTruncate),
-	string(opSync), string(opRename), string(opUnlink), string(opSyncDir),
+	string(opSync), string(opRename), string(opUnlink), string(opSyncDir), string(opJournal),
 }
 
 // SetFault makes file operations fail for which fault returns an error. Nothing may be going on in the cache meanwhile.
@@ -14,3 +19,18 @@ func (c *Cache) SetFault(fault func(operation string) error) {
 
 // SetAbandonSize makes fills larger than n bytes stop when nobody reads them.
 func (c *Cache) SetAbandonSize(n int64) { c.abandonSize = n }
+
+// SetPace lets each fill write a journal in that interval if anything has come. No fill may have been started yet.
+func (c *Cache) SetPace(interval time.Duration) { c.pace = pace{look: interval, bytes: 1} }
+
+// Claimed returns how many bytes the journals in a data directory claim, and how many good journals there are.
+func Claimed(dir string) (claimed int64, journals int) {
+	names, _ := filepath.Glob(filepath.Join(dir, partialDir, "*"+journalSuffix))
+	for _, name := range names {
+		if c, _, err := new(disk).readJournal(name); err == nil {
+			claimed += c.present.total()
+			journals++
+		}
+	}
+	return claimed, journals
+}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"mirror/internal/cache"
 	"mirror/internal/cache/cachetest"
@@ -32,6 +33,7 @@ func failOnce(t *testing.T, op string, turn int32) {
 	cfg.Dir = memoryDir(t)
 	cfg.MaxSize, cfg.Memory.MaxBlob = 4*units.MiB, 64*units.KiB
 	c := cachetest.Open(t, cfg)
+	c.SetPace(time.Second)
 	var count atomic.Int32
 	c.SetFault(func(operation string) error {
 		if operation == op && count.Add(1) == turn+1 {
@@ -59,16 +61,16 @@ type faulty struct {
 
 func (f faulty) everything() {
 	small, large := 10*kib, 3*mib/2
-	f.fill(large, false)
-	f.fill(small, true)
+	f.fill(large, false, false)
+	f.fill(small, true, false)
 	f.put(small + 1)
 	f.put(mib)
 	for range 2 {
 		f.hit(small)
 		f.hit(large)
 	}
-	f.fill(large+1, false) // evicts
-	f.fill(large+2, false)
+	f.fill(large+1, false, true) // evicts, and writes journals
+	f.fill(large+2, false, false)
 	f.put(mib + 1)
 	for _, n := range []int{small, large, small + 1, mib, mib + 1, large + 1, large + 2} {
 		_, d := content(n)
@@ -89,8 +91,8 @@ func (f faulty) put(n int) {
 	f.failed("put", f.cache.Put(d, b))
 }
 
-// fill reads by several readers at once; if wrongOnce, the source delivers wrong bytes first.
-func (f faulty) fill(n int, wrongOnce bool) {
+// fill reads by several readers at once; if wrongOnce, the source delivers wrong bytes first; if slow, a piece in a second.
+func (f faulty) fill(n int, wrongOnce, slow bool) {
 	b, d := content(n)
 	o := newOrigin(b)
 	r := o.request(d)
@@ -101,7 +103,11 @@ func (f faulty) fill(n int, wrongOnce bool) {
 				o.wrong = []int64{int64(n - 1)}
 			}
 		})
-		return o.from(ctx, want)
+		s, err := o.from(ctx, want)
+		if slow && err == nil {
+			s.Body = slowBody{s.Body}
+		}
+		return s, err
 	}
 	var readers []*reading
 	for _, off := range []int64{0, 0, int64(n / 2), int64(n - 1)} {

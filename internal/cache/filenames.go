@@ -13,11 +13,17 @@ import (
 //	index.db                     the bbolt file with a record for each complete blob
 //	index.db.damaged-<unix>      an index that could not be read, set aside
 //	blobs/<alg>/<2 hex>/<hex>    complete, verified content, named by its digest
-//	partial/<alg>-<hex>.<n>      content that is being filled; n sets two fills of one digest apart; swept at start
+//	partial/<alg>-<hex>.<n>      content that is being filled, or rests; n sets two fills of one digest apart
+//	partial/….<n>.journal        what of that file can be relied on after a restart
+//	partial/….<n>.journal.new    a journal that is being written
+//
+// The start sweeps everything in partial but pairs of a partial file and a good journal.
 const (
-	indexFile  = "index.db"
-	blobsDir   = "blobs"
-	partialDir = "partial"
+	indexFile     = "index.db"
+	blobsDir      = "blobs"
+	partialDir    = "partial"
+	journalSuffix = ".journal"
+	newSuffix     = ".new"
 )
 
 func blobPath(dir string, d oci.Digest) string {
@@ -27,6 +33,26 @@ func blobPath(dir string, d oci.Digest) string {
 
 func partialPath(dir string, d oci.Digest, n uint64) string {
 	return filepath.Join(dir, partialDir, d.Algorithm().String()+"-"+d.Encoded()+"."+strconv.FormatUint(n, 10))
+}
+
+// journalPath returns where the journal of a partial file is.
+func journalPath(partial string) string { return partial + journalSuffix }
+
+// isJournal reports whether a name in the directory of partial files is that of a journal, complete or not.
+func isJournal(name string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(name, newSuffix), journalSuffix)
+}
+
+// parsePartial is the inverse of partialPath for a name without the directory.
+func parsePartial(name string) (d oci.Digest, n uint64, ok bool) {
+	base, number, _ := strings.Cut(name, ".")
+	algorithm, encoded, _ := strings.Cut(base, "-")
+	d, err := oci.ParseDigest(algorithm + ":" + encoded)
+	if err != nil {
+		return oci.Digest{}, 0, false
+	}
+	n, err = strconv.ParseUint(number, 10, 64)
+	return d, n, err == nil
 }
 
 // digestOfPath is the inverse of blobPath for a path relative to the blobs directory.

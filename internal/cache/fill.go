@@ -71,11 +71,12 @@ type fill struct {
 	suspect bool
 	ctx     context.Context
 	cancel  context.CancelFunc
-	// refused is a resting part that cannot be continued; it is discarded first.
-	refused *part
+	// resting is what an earlier fill has left, until this one takes it up.
+	resting *part
 	// done is closed when the fill has left the table.
 	done     chan struct{}
 	fetching sync.WaitGroup // fetches and hashers
+	keeping  sync.WaitGroup // the writer of journals
 
 	mu    sync.Mutex // guards all below; never held across a system call
 	state fillState
@@ -104,16 +105,8 @@ type wait struct{ pos, end int64 }
 
 func (c *Cache) newFill(r Request, resting *part) *fill {
 	f := &fill{
-		length: -1, cache: c, request: r, suspect: c.suspects.has(r.Digest),
+		length: -1, cache: c, request: r, resting: resting, suspect: c.suspects.has(r.Digest),
 		done: make(chan struct{}), over: make(chan struct{}), changed: make(chan struct{}), waits: make(map[*wait]struct{}),
-	}
-	// This is decided before anybody can read: readers of a part that is exchanged would get a mixture.
-	switch {
-	case resting == nil:
-	case resting.fit(r.Size):
-		f.part, f.resumed = resting, true
-	default:
-		f.refused = resting
 	}
 	f.ctx, f.cancel = context.WithCancel(c.ctx)
 	return f
@@ -123,7 +116,11 @@ func (c *Cache) newFill(r Request, resting *part) *fill {
 func (f *fill) run() {
 	defer f.cache.fills.Done()
 	defer f.cache.running.Add(-1)
+	defer f.keeping.Wait()
 	defer f.cancel()
+	if f.request.Size < 0 || f.request.Size > smallLimit {
+		f.keeping.Go(f.keepJournal)
+	}
 	err := f.download()
 	if f.mayRetry(err) {
 		if err = f.restart(); err == nil {
@@ -160,20 +157,32 @@ func (f *fill) download() error {
 	return f.err
 }
 
-// prepare makes room and a partial file, unless a resting part is continued.
+// prepare makes sure of a part, and of room for the whole content.
 func (f *fill) prepare() error {
-	if f.refused != nil {
-		f.cache.discardPart(f.refused)
-		f.refused = nil
+	if f.part == nil {
+		if err := f.takeUp(); err != nil {
+			return err
+		}
 	}
-	if p := f.part; p != nil {
-		return f.cache.book(p, p.size) // a resting part has given back what it had no bytes for
+	return f.cache.book(f.part, f.part.size) // a resting part has given back what it had no bytes for
+}
+
+// takeUp continues the resting part, or makes a new one. From now on readers see it, so it is never exchanged: they would
+// get a mixture.
+func (f *fill) takeUp() (err error) {
+	p, resumed := f.resting, true
+	f.resting = nil
+	if p == nil || !f.cache.continuePart(p, f.request.Size) {
+		resumed = false
+		if p, err = f.cache.newPart(f.request.Digest, f.request.Size); err != nil {
+			return err
+		}
 	}
-	p, err := f.cache.newPart(f.request.Digest, f.request.Size)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.part = p
-	return err
+	f.part, f.resumed = p, resumed
+	f.wakeLocked() // some of them may have what they want
+	return nil
 }
 
 // mayRetry reports whether the whole content may be asked for once more: the bytes were wrong, and none has gone out.
@@ -184,18 +193,20 @@ func (f *fill) mayRetry(err error) bool {
 }
 
 // restart forgets all bytes and the error. Readers stay asleep: they have got nothing so far. The file is emptied because
-// what comes now may be shorter.
+// what comes now may be shorter, and the journal goes before, because it claims what is emptied.
 func (f *fill) restart() error {
-	if err := f.cache.disk.truncate(f.part.file); err != nil {
+	p := f.part
+	p.journal.mu.Lock() // no journal is written meanwhile
+	defer p.journal.mu.Unlock()
+	f.cache.dropJournalLocked(p)
+	if err := f.cache.disk.truncate(p.file); err != nil {
 		return diskError("truncate partial file", err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err, f.stopped, f.over = nil, false, make(chan struct{})
 	f.opened, f.giveUps = false, 0
-	f.part.size = f.request.Size
-	f.part.present, f.part.hashed = nil, 0
-	f.part.hash.Reset()
+	p.empty(f.request.Size)
 	return nil
 }
 
@@ -239,7 +250,7 @@ func (f *fill) conclude(err error) {
 // worthKeeping reports whether the part's bytes are as good as any.
 func (f *fill) worthKeeping(err error) bool {
 	p := f.part
-	if p == nil || p.present.total() == 0 || f.sequential && p.size < 0 || f.cache.ctx.Err() != nil {
+	if p == nil || p.present.total() == 0 || f.sequential && p.size < 0 {
 		return false
 	}
 	return !errors.Is(err, ErrWrongContent) && !errors.Is(err, ErrDisk)
@@ -307,6 +318,7 @@ func (f *fill) commit() error {
 		readers = f.leave(func(*shard) {})
 		f.cache.unlinkPart(f.part)
 	}
+	f.cache.dropJournal(f.part) // nobody waits for this: hits find the content already
 	if !readers {
 		_ = f.part.file.Close() // synced or not wanted any more; else the last reader closes it
 	}

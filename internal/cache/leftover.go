@@ -7,8 +7,8 @@ import (
 )
 
 // leftovers are files that nobody wants any more and that could not be unlinked. Their bytes stay accounted for, because
-// they are on the disk, until unlinking them works. A restart forgets them: it sweeps partial files and takes in complete
-// ones.
+// they are on the disk, until unlinking them works. A restart forgets them: it sweeps partial files without a journal and
+// takes in complete ones.
 type leftovers struct {
 	mu    sync.Mutex
 	files map[string]int64 // path to bytes of room

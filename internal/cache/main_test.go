@@ -7,10 +7,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain runs the child of the crash test when it is one (crash_test.go), else the tests.
+// TestMain runs a child of a crash test when it is one, else the tests.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		crashChild(dir)
+		return
+	}
+	if dir := os.Getenv(crashFill); dir != "" {
+		fillingChild(dir)
 		return
 	}
 	goleak.VerifyTestMain(m)

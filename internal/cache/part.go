@@ -17,15 +17,21 @@ const (
 // part is content that is not complete: a sparse partial file and the set of bytes that are in it. It belongs to a fill,
 // or rests in the table for the next fill of its digest.
 type part struct {
+	// path is the name of the partial file. Once the content is complete the file has another.
+	path string
+	// file is nil while a part of an earlier run rests: nothing of those is open.
 	file    *os.File
 	size    int64 // of the whole content; -1 while unknown
 	present spans
-	// hash has seen the first hashed bytes of the content.
+	// hash has seen the first hashed bytes of the content; state is what it can be continued from at that point. The hash
+	// belongs to whoever feeds it, the state to everybody.
 	hash   hash.Hash
 	hashed int64
+	state  []byte
 	// reserved is how much room the part holds.
 	reserved int64
 	rested   time.Time
+	journal  journal
 }
 
 // fit prepares a resting part for content of the given size, -1 if unknown. It reports whether the part can be continued.
@@ -57,7 +63,28 @@ func (c *Cache) newPart(d oci.Digest, size int64) (*part, error) {
 		c.room.give(reserve)
 		return nil, diskError("create partial file", err)
 	}
-	return &part{file: file, size: size, hash: d.Hash(), reserved: reserve}, nil
+	return &part{
+		path: file.Name(), file: file, size: size, hash: d.Hash(), reserved: reserve, journal: journal{at: time.Now()},
+	}, nil
+}
+
+// hashedMore notes that the hash has seen n more bytes. The caller feeds the hash, and holds the lock of its fill.
+func (p *part) hashedMore(n int64) {
+	p.hashed += n
+	p.state = appendState(p.state[:0], p.hash)
+}
+
+// empty forgets all bytes; from now on the content is of the given size, -1 if unknown.
+func (p *part) empty(size int64) {
+	p.size, p.present, p.hashed, p.state = size, nil, 0, nil
+	p.hash.Reset()
+}
+
+// close closes the file of a part that nobody uses any more.
+func (p *part) close() {
+	if p.file != nil {
+		_ = p.file.Close() // synced, or nothing in it is wanted
+	}
 }
 
 // book makes sure that the part holds room for bytes up to end.
@@ -86,15 +113,16 @@ func (c *Cache) grow(p *part, end int64) error {
 // discardPart removes a part and closes its file. It returns the bytes of room freed.
 func (c *Cache) discardPart(p *part) int64 {
 	freed := c.unlinkPart(p)
-	_ = p.file.Close() // nothing in it is wanted any more
+	p.close()
 	return freed
 }
 
-// unlinkPart removes a part and gives its room back. Its file stays open, for readers that share it.
+// unlinkPart removes a part with its journal and gives its room back. Its file stays open, for readers that share it.
 func (c *Cache) unlinkPart(p *part) int64 {
-	if err := c.disk.discard(p.file); err != nil {
+	c.dropJournal(p)
+	if err := c.disk.unlink(p.path); err != nil {
 		c.log.Warn("partial file could not be unlinked; that is tried again later", "error", err)
-		c.leftovers.add(p.file.Name(), p.reserved)
+		c.leftovers.add(p.path, p.reserved)
 		return 0
 	}
 	c.room.give(p.reserved)

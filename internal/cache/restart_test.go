@@ -73,7 +73,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestRestartDuringFill: what was not complete is not there after a restart, and is filled anew.
+// TestRestartDuringFill: what was not complete is not there after a restart. Readers of a fill that is closed get a short
+// body.
 func TestRestartDuringFill(t *testing.T) {
 	cfg := cachetest.Config(t)
 	b, d := content(2 * mib)

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"errors"
-	"math"
 	"os"
 	"syscall"
 	"time"
@@ -13,13 +12,16 @@ import (
 // upkeepPeriod is how often recency is written out. Losing a minute of it in a crash is harmless.
 const upkeepPeriod = time.Minute
 
-// restore fills the table from the index file and sweeps partial files. When the index file is new, the table comes from
-// the digest-named files instead.
+// restore fills the table from the index file, and with what earlier runs have left unfinished. When the index file is new,
+// the table comes from the digest-named files instead.
 func (c *Cache) restore(rebuild bool) error {
 	if err := c.disk.prepare(); err != nil {
 		return err
 	}
 	err := c.records.load(func(rec record) { c.take(rec) })
+	if err == nil {
+		err = c.restoreParts()
+	}
 	if err != nil || !rebuild {
 		return err
 	}
@@ -142,9 +144,6 @@ func (c *Cache) writeRecency(since int64) {
 		c.log.Warn("recency could not be written; eviction after a restart will choose less well", "error", err)
 	}
 }
-
-// dropAllParts discards what failed fills have left.
-func (c *Cache) dropAllParts() { c.dropParts(math.MaxInt64) }
 
 // isExhaustion reports whether an open failed for want of something in this process, not for a fault of the file.
 func isExhaustion(err error) bool {

@@ -30,7 +30,7 @@ func (f *fill) hashInline(b []byte) {
 	_, _ = f.part.hash.Write(b) // a hash never returns an error
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.part.hashed += int64(len(b))
+	f.part.hashedMore(int64(len(b)))
 	f.hashing = false
 	f.followLocked()
 	f.settleLocked()
@@ -66,7 +66,7 @@ func (f *fill) follow() {
 		}
 		_, _ = f.part.hash.Write(b)
 		f.mu.Lock()
-		f.part.hashed += int64(len(b))
+		f.part.hashedMore(int64(len(b)))
 		f.mu.Unlock()
 	}
 }
