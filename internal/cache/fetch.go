@@ -293,8 +293,8 @@ func (f *fill) answered() bool {
 
 // accept checks what a source announces against what is known, and learns the size from the first answer.
 func (f *fill) accept(t *fetch, s *Stream, want Span) error {
-	if s.Size < 0 && f.request.Claim > 0 {
-		s.Size = f.request.Claim
+	if s.Size < 0 && f.request.Hint > 0 {
+		s.Size = f.request.Hint
 	}
 	f.mu.Lock()
 	size, have := f.part.size, f.part.prefix()
@@ -322,7 +322,7 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 	if size < 0 && s.Size >= 0 {
 		f.part.size = s.Size
 		t.limit = min(t.limit, s.Size)
-		f.suspect = f.suspect || f.request.Claim > 0 && f.request.Claim != s.Size
+		f.suspect = f.suspect || f.request.Hint > 0 && f.request.Hint != s.Size
 	}
 	if !f.opened {
 		f.opened = true

@@ -44,9 +44,9 @@ type Request struct {
 	Digest oci.Digest
 	// Size is the length in bytes, or -1. A source that announces another one is refused.
 	Size int64
-	// Claim is a length in bytes that somebody claims whose word is not enough, or zero. It stands in when the source
+	// Hint is a length in bytes that somebody claims whose word is not enough, or zero. It stands in when the source
 	// tells no length; when the source tells another, nothing goes out before the verdict.
-	Claim int64
+	Hint int64
 	From  FillFunc
 	// Fetches is how many fetches may run at once; at least 1.
 	Fetches int

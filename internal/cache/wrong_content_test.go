@@ -170,9 +170,9 @@ func TestClaimedLength(t *testing.T) {
 			o := newOrigin(b)
 			o.noSize = noSize
 			r := o.request(d)
-			r.Claim = 3 * mib
+			r.Hint = 3 * mib
 			if !noSize {
-				r.Claim = 5
+				r.Hint = 5
 			}
 			blob := fill(t, c, r)
 			if err := blob.Ready(t.Context()); err != nil {
@@ -190,7 +190,7 @@ func TestClaimedLength(t *testing.T) {
 		o := newOrigin(b)
 		o.noSize = true
 		r := o.request(d)
-		r.Claim = 2 * mib
+		r.Hint = 2 * mib
 		blob := fill(t, c, r)
 		defer blob.Close()
 		h := d.Hash()

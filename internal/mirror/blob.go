@@ -121,7 +121,7 @@ func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repos
 	case linked && link.Confirmed:
 		request.Size = link.Size
 	case linked:
-		request.Claim = link.Size // a manifest may say anything of content that it does not bring
+		request.Hint = link.Size // a manifest may say anything of content that it does not bring
 	}
 	blob, joined, err := m.cache.Fill(request)
 	if err != nil {
