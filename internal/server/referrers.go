@@ -42,7 +42,7 @@ func (x *exchange) linkReferrers(d oci.Digest, next string) {
 func referrersFault(err error) error {
 	if errors.Is(err, upstream.ErrUnavailable) {
 		return &refusal{status: 404, code: oci.NameUnknown, cause: err,
-			message: "the referrers of this digest cannot be asked for now: look for the tag <algorithm>-<encoded> instead, or try again"}
+			message: "the referrers of this digest cannot be had at the moment: look for the tag <algorithm>-<encoded> instead, or try again"}
 	}
 	return err
 }
