@@ -47,7 +47,7 @@ type Request struct {
 	// Hint is a length in bytes that somebody claims whose word is not enough, or zero. It stands in when the source
 	// tells no length; when the source tells another, nothing goes out before the verdict.
 	Hint int64
-	From  FillFunc
+	From FillFunc
 	// Fetches is how many fetches may run at once; at least 1.
 	Fetches int
 }
