@@ -62,6 +62,6 @@ func newRoot() *cobra.Command {
 		},
 	}
 	logging.register(root.PersistentFlags())
-	root.AddCommand(newServe(logging), newCheckConfig(logging), newVersion())
+	root.AddCommand(newServe(logging), newCheckConfig(logging), newVerify(logging), newVersion())
 	return root
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"mirror/internal/oci"
 )
@@ -34,8 +35,9 @@ type Cache struct {
 
 	// names orders stores and removals of complete files: a removal takes it alone, from the table to the unlink, so that
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
-	names    sync.RWMutex
-	evicting sync.Mutex // one eviction at a time
+	names      sync.RWMutex
+	quarantine quarantine // guarded by names
+	evicting   sync.Mutex // one eviction at a time
 
 	// looked is closed when the first search for content without a record is over, and the limit holds.
 	looked chan struct{}
@@ -77,8 +79,10 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, erro
 		return nil, errors.Join(fmt.Errorf("open cache: %w", err), c.records.close())
 	}
 	c.metrics = newMetrics(c, reg) // from now on somebody may look
-	c.upkeep.Add(1)
-	go c.keepUp(!rebuild)
+	c.upkeep.Go(func() { c.keepUp(!rebuild) })
+	if cfg.Scrub.Rate > 0 {
+		c.upkeep.Go(func() { c.scrub(rate.NewLimiter(rate.Limit(cfg.Scrub.Rate), readSize)) })
+	}
 	return c, nil
 }
 
@@ -103,7 +107,8 @@ func (c *Cache) Open(d oci.Digest) (*Blob, error) {
 	}
 }
 
-// openEntry opens complete content on disk. Content that turns out to be gone, short or altered is dropped, and not found.
+// openEntry opens complete content on disk. Content that turns out to be gone, short or altered is taken out of service,
+// and not found.
 func (c *Cache) openEntry(d oci.Digest, e *entry) (*Blob, error) {
 	e.used.Store(time.Now().Unix())
 	file, err := c.disk.open(d)
@@ -147,15 +152,13 @@ func (c *Cache) readWhole(file *os.File, d oci.Digest, size int64) ([]byte, erro
 	return data, nil
 }
 
-// lost handles content that could not be read. It is removed, unless the reason is not the file but this process.
+// lost handles content that could not be read. It is taken out of service, unless the reason is not the file but this
+// process.
 func (c *Cache) lost(d oci.Digest, e *entry, err error) error {
 	if isExhaustion(err) {
 		return diskError("open content", err)
 	}
-	if now, _ := c.index.find(d); now == e {
-		c.log.Warn("stored content is damaged; it is removed and will be fetched again", "digest", d, "error", err)
-		c.discardAll([]victim{{digest: d, entry: e}})
-	}
+	c.heal(d, e, err)
 	return ErrNotFound
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,37 +23,14 @@ func (c *Cache) Check(ctx context.Context) error {
 	var problems []error
 	contents := make(map[oci.Digest]int64)
 	c.index.each(func(d oci.Digest, e *entry) { contents[d] = e.size })
-	for d, size := range contents {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := c.checkContent(d, size); err != nil {
-			problems = append(problems, fmt.Errorf("check %s: %w", d, err))
-		}
+	_, err := c.Verify(ctx, false, func(d oci.Digest, err error) {
+		problems = append(problems, fmt.Errorf("check %s: %w", d, err))
+	})
+	if err != nil {
+		return err
 	}
 	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkRecords(contents), c.checkRoom(contents))
 	return errors.Join(problems...)
-}
-
-// checkContent compares a file with its digest.
-func (c *Cache) checkContent(d oci.Digest, size int64) error {
-	file, err := os.Open(blobPath(c.disk.dir, d))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	h := d.Hash()
-	n, err := io.Copy(h, file)
-	if err != nil {
-		return err
-	}
-	if n != size {
-		return fmt.Errorf("file has %d bytes, index says %d", n, size)
-	}
-	if !d.Matches(h) {
-		return wrongDigest(d)
-	}
-	return nil
 }
 
 // checkFiles looks for files that the table does not know.
@@ -127,6 +103,9 @@ func (c *Cache) checkRoom(contents map[oci.Digest]int64) error {
 		sum += size
 	}
 	_, _, partial := c.partial()
+	c.names.RLock()
+	sum += c.quarantine.bytes
+	c.names.RUnlock()
 	c.room.mu.Lock()
 	defer c.room.mu.Unlock()
 	if c.Fills() == 0 && c.room.taken != sum+partial {

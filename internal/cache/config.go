@@ -6,10 +6,13 @@ import "mirror/internal/units"
 type Config struct {
 	// Dir is the data directory. One process owns it at a time.
 	Dir string `yaml:"dir"`
-	// MaxSize bounds the disk tier in bytes, partial content and reservations of running fills included.
+	// MaxSize bounds the disk tier in bytes, partial content, reservations of running fills and quarantine
+	// included.
 	MaxSize units.Bytes `yaml:"max_size"`
 	// Memory bounds the memory tier.
 	Memory MemoryConfig `yaml:"memory"`
+	// Scrub re-reads what is stored.
+	Scrub ScrubConfig `yaml:"scrub"`
 }
 
 // MemoryConfig bounds the memory tier.
@@ -18,4 +21,10 @@ type MemoryConfig struct {
 	MaxSize units.Bytes `yaml:"max_size"`
 	// MaxBlob is the longest blob, in bytes, that the memory tier takes.
 	MaxBlob units.Bytes `yaml:"max_blob"`
+}
+
+// ScrubConfig says how stored content is compared with its digests in the background.
+type ScrubConfig struct {
+	// Rate is how much is read, in bytes per second. Zero switches the scrub off.
+	Rate units.Rate `yaml:"rate"`
 }

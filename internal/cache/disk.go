@@ -51,8 +51,10 @@ func (k *disk) prepare() error {
 			return fmt.Errorf("make data directory: %w", err)
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(k.dir, partialDir), 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
+	for _, name := range []string{partialDir, quarantineDir} {
+		if err := os.MkdirAll(filepath.Join(k.dir, name), 0o700); err != nil {
+			return fmt.Errorf("make data directory: %w", err)
+		}
 	}
 	return nil
 }

@@ -4,10 +4,11 @@
 //
 // Invariants, which Check verifies:
 //
-//   - An entry in the table means that a file of that size exists whose digest was verified when it was written.
+//   - An entry in the table means that a file of that size exists whose digest was verified when it was written. Where
+//     the disk breaks that, the content is taken out of service as soon as a hit or the scrub sees it.
 //   - A digest is in the table of complete content, or in that of fills in flight, or in neither. It moves from the second
 //     to the first without a gap.
-//   - Complete content, partial content and reservations together never exceed the limit.
+//   - Complete content, partial content, quarantine and reservations together never exceed the limit.
 //   - Removing content never disturbs an open reader: the file is unlinked, the descriptor lives on.
 //   - No reader of the whole content gets its last byte before the digest is verified.
 //

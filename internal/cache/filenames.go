@@ -16,12 +16,15 @@ import (
 //	partial/<alg>-<hex>.<n>      content that is being filled, or rests; n sets two fills of one digest apart
 //	partial/….<n>.journal        what of that file can be relied on after a restart
 //	partial/….<n>.journal.new    a journal that is being written
+//	quarantine/<alg>-<hex>.<n>   content that was found short or altered; n is when, in seconds since 1970
 //
-// The start sweeps everything in partial but pairs of a partial file and a good journal.
+// The start sweeps everything in partial but pairs of a partial file and a good journal. Nothing in quarantine is ever
+// served: it is there for whoever looks after the disk, who may delete it at any time.
 const (
 	indexFile     = "index.db"
 	blobsDir      = "blobs"
 	partialDir    = "partial"
+	quarantineDir = "quarantine"
 	journalSuffix = ".journal"
 	newSuffix     = ".new"
 )
@@ -32,7 +35,16 @@ func blobPath(dir string, d oci.Digest) string {
 }
 
 func partialPath(dir string, d oci.Digest, n uint64) string {
-	return filepath.Join(dir, partialDir, d.Algorithm().String()+"-"+d.Encoded()+"."+strconv.FormatUint(n, 10))
+	return filepath.Join(dir, partialDir, numbered(d, n))
+}
+
+func quarantinePath(dir string, d oci.Digest, at uint64) string {
+	return filepath.Join(dir, quarantineDir, numbered(d, at))
+}
+
+// numbered returns the name of a file for d that is one of several.
+func numbered(d oci.Digest, n uint64) string {
+	return d.Algorithm().String() + "-" + d.Encoded() + "." + strconv.FormatUint(n, 10)
 }
 
 // journalPath returns where the journal of a partial file is.
@@ -43,8 +55,8 @@ func isJournal(name string) bool {
 	return strings.HasSuffix(strings.TrimSuffix(name, newSuffix), journalSuffix)
 }
 
-// parsePartial is the inverse of partialPath for a name without the directory.
-func parsePartial(name string) (d oci.Digest, n uint64, ok bool) {
+// parseNumbered is the inverse of numbered.
+func parseNumbered(name string) (d oci.Digest, n uint64, ok bool) {
 	base, number, _ := strings.Cut(name, ".")
 	algorithm, encoded, _ := strings.Cut(base, "-")
 	d, err := oci.ParseDigest(algorithm + ":" + encoded)

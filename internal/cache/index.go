@@ -104,6 +104,17 @@ func (x *index) each(visit func(oci.Digest, *entry)) {
 	}
 }
 
+// contents returns the complete content of a shard as it is now.
+func (s *shard) contents() []victim {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make([]victim, 0, len(s.entries))
+	for d, e := range s.entries {
+		all = append(all, victim{digest: d, entry: e})
+	}
+	return all
+}
+
 // eachFill calls visit for all running fills, outside of every lock.
 func (x *index) eachFill(visit func(*fill)) {
 	for i := range x.shards {

@@ -120,11 +120,11 @@ func FuzzDecodeClaim(f *testing.F) {
 func TestPartialNames(t *testing.T) {
 	d := oci.DigestOf(oci.SHA512, nil)
 	name := partialPath("", d, 1<<40)[len(partialDir)+1:]
-	if got, n, ok := parsePartial(name); got != d || n != 1<<40 || !ok {
+	if got, n, ok := parseNumbered(name); got != d || n != 1<<40 || !ok {
 		t.Errorf("%s: got %v, %d, %v", name, got, n, ok)
 	}
 	for _, bad := range []string{"", ".", "x", "sha256-00.1", name + ".journal", name + "x", d.Algorithm().String() + "-" + d.Encoded()} {
-		if _, _, ok := parsePartial(bad); ok {
+		if _, _, ok := parseNumbered(bad); ok {
 			t.Errorf("%q is taken for a partial file", bad)
 		}
 	}

@@ -145,7 +145,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
-// gauge returns the value of the metric with the label value, or -1.
+// gauge returns the value of the metric with the label value, or -1. An empty label stands for none.
 func gauge(t *testing.T, registry *prometheus.Registry, name, label string) float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -154,7 +154,8 @@ func gauge(t *testing.T, registry *prometheus.Registry, name, label string) floa
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == name && len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
+			labels := m.GetLabel()
+			if f.GetName() == name && (label == "" && len(labels) == 0 || len(labels) == 1 && labels[0].GetValue() == label) {
 				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}

@@ -10,6 +10,8 @@ import (
 type metrics struct {
 	complete, resumed, failed, mismatch prometheus.Counter
 	evictedDisk, evictedMemory          prometheus.Counter
+	quarantined, scrubbed               prometheus.Counter
+	scrubs                              prometheus.Observer
 }
 
 func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
@@ -20,11 +22,23 @@ func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
 	evicted := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mirror_cache_evicted_bytes_total", Help: "Bytes of content dropped to make room, by tier.",
 	}, []string{"tier"})
-	reg.MustRegister(fills, evicted, &gauges{c})
+	quarantined := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "mirror_cache_quarantined_total",
+		Help: "Stored content found short or altered, and taken out of service. More than none means that the disk or the memory of the machine is failing, or that somebody writes to the data directory.",
+	})
+	scrubbed := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "mirror_scrub_bytes_total", Help: "Bytes of stored content that the scrub has compared with their digests.",
+	})
+	scrubs := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "mirror_scrub_seconds", Help: "How long each pass of the scrub over everything that is stored took.",
+		Buckets: prometheus.ExponentialBuckets(1, 4, 10), // 1 s to 3 days
+	})
+	reg.MustRegister(fills, evicted, quarantined, scrubbed, scrubs, &gauges{c})
 	return &metrics{
 		complete: fills.WithLabelValues("complete"), resumed: fills.WithLabelValues("resumed"),
 		failed: fills.WithLabelValues("failed"), mismatch: fills.WithLabelValues("mismatch"),
 		evictedDisk: evicted.WithLabelValues("disk"), evictedMemory: evicted.WithLabelValues("memory"),
+		quarantined: quarantined, scrubbed: scrubbed, scrubs: scrubs,
 	}
 }
 

@@ -192,8 +192,8 @@ func TestDamagedIndex(t *testing.T) {
 	}
 }
 
-// TestDamagedContent: a file that is missing, short, or altered where that is cheap to see, is dropped when it is opened,
-// and fetched again within the same request.
+// TestDamagedContent: a file that is missing, short, or altered where that is cheap to see, is taken out of service when
+// it is opened, and fetched again within the same request.
 func TestDamagedContent(t *testing.T) {
 	f := func(name string, n int, damage func(path string) error) {
 		t.Helper()

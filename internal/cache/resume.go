@@ -61,7 +61,7 @@ func (c *Cache) restorePart(name string) bool {
 // load makes a resting part of the partial file of that name and its journal. Bytes behind the last one that is claimed are
 // cut off: they came after the journal and are not accounted for.
 func (k *disk) load(name string) (oci.Digest, *part, error) {
-	d, _, ok := parsePartial(name)
+	d, _, ok := parseNumbered(name)
 	if !ok {
 		return d, nil, fmt.Errorf("%w: %q is no name of a partial file", errJournal, name)
 	}
@@ -124,7 +124,7 @@ func (k *disk) partialNames() ([]string, error) {
 	names := make([]string, len(entries))
 	for i, e := range entries {
 		names[i] = e.Name()
-		if _, n, ok := parsePartial(e.Name()); ok {
+		if _, n, ok := parseNumbered(e.Name()); ok {
 			k.partials.Store(max(n, k.partials.Load()))
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	"mirror/internal/oci"
 )
 
-// room accounts for the bytes of the disk tier: complete content, partial content, and what running fills have reserved.
+// room accounts for the bytes of the disk tier: complete content, partial content, damaged content in quarantine, and what
+// running fills have reserved.
 // The sum never exceeds the limit.
 type room struct {
 	mu    sync.Mutex
@@ -91,9 +92,9 @@ type victim struct {
 	used   int64
 }
 
-// evict makes at least need bytes of room if it can: first what failed fills have left, then what was used longest ago. It
-// makes a little more than was asked for, because finding the oldest means looking at everything. It reports whether any
-// room was made. The policy is deliberately plain; its seam is coldest. The caller holds evicting.
+// evict makes at least need bytes of room if it can: first what failed fills have left, then what was used longest ago, and
+// last what is in quarantine. It makes a little more than was asked for, because finding the oldest means looking at
+// everything. It reports whether any room was made. The policy is deliberately plain; its seam is coldest. The caller holds evicting.
 func (c *Cache) evict(need int64) bool {
 	freed := c.retryLeftovers()
 	freed += c.dropParts(need - freed)
@@ -103,6 +104,9 @@ func (c *Cache) evict(need int64) bool {
 	slack := c.room.limit / 50
 	victims := c.coldest(need - freed + slack)
 	freed += c.discardAll(victims)
+	if freed < need {
+		freed += c.emptyQuarantine()
+	}
 	return freed > 0
 }
 
@@ -127,20 +131,8 @@ func (c *Cache) discardAll(victims []victim) int64 {
 	// A fill that stores the same digest again must not have its new file unlinked by us.
 	c.names.Lock()
 	defer c.names.Unlock()
-	taken := victims[:0:0]
-	digests := make([]oci.Digest, 0, len(victims))
-	for _, v := range victims {
-		if c.index.take(v.digest, v.entry) {
-			taken = append(taken, v)
-			digests = append(digests, v.digest)
-		}
-	}
-	if err := c.records.remove(digests); err != nil {
-		c.log.Warn("record of evicted content stays; the next start takes it out", "error", err)
-	}
 	var freed int64
-	for _, v := range taken {
-		c.memory.drop(v.digest)
+	for _, v := range c.withdraw(victims) {
 		if err := c.disk.remove(v.digest); err != nil {
 			c.log.Warn("evicted content could not be unlinked; that is tried again later", "digest", v.digest, "error", err)
 			c.leftovers.add(blobPath(c.disk.dir, v.digest), v.entry.size)
@@ -151,4 +143,24 @@ func (c *Cache) discardAll(victims []victim) int64 {
 	c.room.give(freed)
 	c.metrics.evictedDisk.Add(float64(freed))
 	return freed
+}
+
+// withdraw takes contents out of the table, the index file and memory, and returns those that were still there. Their
+// files and their room are left to the caller, who holds names alone.
+func (c *Cache) withdraw(victims []victim) []victim {
+	taken := victims[:0:0]
+	digests := make([]oci.Digest, 0, len(victims))
+	for _, v := range victims {
+		if c.index.take(v.digest, v.entry) {
+			taken = append(taken, v)
+			digests = append(digests, v.digest)
+		}
+	}
+	if err := c.records.remove(digests); err != nil {
+		c.log.Warn("record of removed content stays; the next start takes it out", "error", err)
+	}
+	for _, d := range digests {
+		c.memory.drop(d)
+	}
+	return taken
 }

@@ -18,6 +18,9 @@ func (c *Cache) restore(rebuild bool) error {
 	if err := c.disk.prepare(); err != nil {
 		return err
 	}
+	if err := c.restoreQuarantine(); err != nil {
+		return err
+	}
 	err := c.records.load(func(rec record) { c.take(rec) })
 	if err == nil {
 		err = c.restoreParts()
@@ -48,7 +51,6 @@ func (c *Cache) take(rec record) bool {
 // keepUp runs until Close: once it looks for complete files that have no record (a crash came between name and record),
 // then it writes recency out again and again.
 func (c *Cache) keepUp(look bool) {
-	defer c.upkeep.Done()
 	written := time.Now().Unix()
 	if look {
 		if err := c.look(); err != nil && c.ctx.Err() == nil {

@@ -67,6 +67,7 @@ func Default() Config {
 			Dir:     defaultDir(),
 			MaxSize: 50 * units.GiB,
 			Memory:  cache.MemoryConfig{MaxSize: 256 * units.MiB, MaxBlob: units.MiB},
+			Scrub:   cache.ScrubConfig{Rate: units.Rate(16 * units.MiB)},
 		},
 		Upstreams: upstream.DefaultConfigs(),
 		Peers:     Peers{ChunkSize: 8 * units.MiB, ShareTags: true},
