@@ -169,7 +169,7 @@ func (t *fetch) copy(s *Stream, skip int64, watch *time.Timer) error {
 		n, err := s.Body.Read(*buf)
 		if n > 0 {
 			watch.Reset(stallTimeout)
-			if err := t.store((*buf)[:n]); err != nil {
+			if whole, err := t.store((*buf)[:n]); err != nil || !whole {
 				return err
 			}
 		}
@@ -224,21 +224,24 @@ func (t *fetch) satisfied() bool {
 }
 
 // store writes the next bytes to the partial file, makes them visible, and hashes them if they are next to be hashed:
-// they are in the processor's cache now. Bytes beyond the limit belong to another fetch and are dropped.
-func (t *fetch) store(b []byte) error {
+// they are in the processor's cache now. Bytes beyond the limit belong to another fetch and are dropped; whole reports
+// that none were. After a drop the stream must not be read on: the limit may be further away again by then (widenLocked),
+// and the bytes that come next are not those at pos.
+func (t *fetch) store(b []byte) (whole bool, err error) {
 	f := t.fill
 	f.mu.Lock()
 	pos, p := t.pos, f.part
-	b = b[:min(int64(len(b)), t.limit-pos)]
+	got := len(b)
+	b = b[:min(int64(got), t.limit-pos)]
 	end := pos + int64(len(b))
 	f.mu.Unlock()
 	if end > p.reserved { // only content of unknown size gets here
 		if err := f.cache.grow(p, end); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if err := f.cache.disk.writeAt(p.file, b, pos); err != nil {
-		return diskError("write partial file", err)
+		return false, diskError("write partial file", err)
 	}
 	f.mu.Lock()
 	p.present.add(Span{pos, end})
@@ -250,7 +253,7 @@ func (t *fetch) store(b []byte) error {
 	if mine {
 		f.hashInline(b)
 	}
-	return nil
+	return len(b) == got, nil
 }
 
 // ended judges a body that ended without an error. With the size known it must have brought everything up to the limit;
