@@ -24,7 +24,7 @@ test: check
 
 # Find what the compiler does not: suspicious code, and files that gofmt would change.
 check:
-	@changed=$$(gofmt -l cmd internal); test -z "$$changed" || { echo "run gofmt on:"; echo "$$changed"; exit 1; }
+	@changed=$$(gofmt -l bench cmd internal); test -z "$$changed" || { echo "run gofmt on:"; echo "$$changed"; exit 1; }
 	go vet ./...
 	go vet -tags e2e ./internal/e2e/...
 

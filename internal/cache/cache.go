@@ -90,7 +90,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, erro
 // of a file, no lock across it.
 func (c *Cache) Open(d oci.Digest) (*Blob, error) {
 	if m := c.memory.get(d); m != nil {
-		m.entry.used.Store(time.Now().Unix())
+		m.entry.hit()
 		return &Blob{digest: d, tier: TierMemory, data: m.data, size: int64(len(m.data))}, nil
 	}
 	for {
@@ -110,7 +110,7 @@ func (c *Cache) Open(d oci.Digest) (*Blob, error) {
 // openEntry opens complete content on disk. Content that turns out to be gone, short or altered is taken out of service,
 // and not found.
 func (c *Cache) openEntry(d oci.Digest, e *entry) (*Blob, error) {
-	e.used.Store(time.Now().Unix())
+	e.hit()
 	file, err := c.disk.open(d)
 	if err != nil {
 		return nil, c.lost(d, e, err)
@@ -257,9 +257,8 @@ func (c *Cache) publish(d oci.Digest, p *part, enter func(*entry) bool) (entered
 	if n, ok := c.leftovers.take(blobPath(c.disk.dir, d)); ok {
 		c.room.give(n) // the rename has replaced that file
 	}
-	e := &entry{size: p.size}
 	now := time.Now().Unix()
-	e.used.Store(now)
+	e := newEntry(p.size, FirstUse(now))
 	if err := c.records.put(record{digest: d, size: p.size, stored: now}); err != nil {
 		return false, fmt.Errorf("write record: %w", err)
 	}

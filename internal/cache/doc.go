@@ -21,5 +21,8 @@
 // others are taken last, and alone. No lock but the first four is ever held across a system call, and a hit takes none of
 // those.
 //
+// What is evicted is chosen from one word for each content, which a hit stores without a lock (Use), by a function without
+// state (Coldest).
+//
 // DESIGN.md says why it is built this way.
 package cache

@@ -104,8 +104,8 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestOldestIsEvicted: what was used longest ago goes first, and its readers read on.
-func TestOldestIsEvicted(t *testing.T) {
+// TestColdestIsEvicted: what was used only once goes first, then what was used longest ago, and readers read on.
+func TestColdestIsEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := limited(t, 4*units.MiB)
 		var digests []oci.Digest
@@ -115,14 +115,14 @@ func TestOldestIsEvicted(t *testing.T) {
 				t.Fatal(err)
 			}
 			digests = append(digests, d)
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Minute)
 		}
 		used, err := c.Open(digests[0])
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer used.Close()
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Minute)
 		_ = fill(t, c, cache.Request{Digest: digests[1]})
 		b, d := content(2*mib - 100)
 		c.Stat(digests[2]) // does not count as a use
@@ -130,7 +130,7 @@ func TestOldestIsEvicted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := c.Stat(digests[2]); ok {
-			t.Error("the content used longest ago is still there")
+			t.Error("the content used once is still there")
 		}
 		if _, ok := c.Stat(digests[1]); !ok {
 			t.Error("the content used last is gone")
@@ -138,6 +138,37 @@ func TestOldestIsEvicted(t *testing.T) {
 		// The victims keep their readers.
 		old, _ := content(mib)
 		wantRange(t, used, 0, old)
+	})
+}
+
+// TestScan: one pass over ten times what fits leaves what is used daily where it is, and the manifest with it.
+func TestScan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := limited(t, 4*units.MiB)
+		var daily []oci.Digest
+		for i := range 4 {
+			b, d := content(i*300*kib + 2*kib) // the first is a manifest
+			if err := c.Put(d, b); err != nil {
+				t.Fatal(err)
+			}
+			daily = append(daily, d)
+		}
+		time.Sleep(24 * time.Hour)
+		for _, d := range daily {
+			hit(t, c, d)
+		}
+		for i := range 80 {
+			b, d := content(500*kib + i)
+			if err := c.Put(d, b); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		for i, d := range daily {
+			if _, ok := c.Stat(d); !ok {
+				t.Errorf("content %d of the daily set was evicted by the scan", i)
+			}
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mirror/internal/oci"
 )
@@ -15,11 +16,26 @@ const shardCount = 256
 // entry is complete content in the disk tier.
 type entry struct {
 	size int64
-	// used is when the content was last asked for, in seconds since 1970. It is stored on each hit without a lock, and
-	// written out in batches.
-	used atomic.Int64
+	// use is a Use: hits store it without a lock, and it is written out in batches. Of hits at once one may be lost, which
+	// is harmless.
+	use atomic.Uint64
 	// gone is set once the entry is out of the table, for the memory tier, which may still hold the content or take it.
 	gone atomic.Bool
+}
+
+// newEntry returns the entry of content of size bytes with what is known of its use.
+func newEntry(size int64, use Use) *entry {
+	e := &entry{size: size}
+	e.use.Store(uint64(use))
+	return e
+}
+
+// hit notes a use of the content.
+func (e *entry) hit() {
+	before := Use(e.use.Load())
+	if after := before.Again(time.Now().Unix()); after != before {
+		e.use.Store(uint64(after))
+	}
 }
 
 // shard is a part of the table of all content. A digest is in entries, in fills, or unknown; it moves from fills to

@@ -23,7 +23,7 @@ import (
 var (
 	// blobsBucket: digest -> version byte, size (8 bytes), when stored (8 bytes, seconds since 1970).
 	blobsBucket = []byte("blobs")
-	// usedBucket: digest -> when last used (8 bytes, seconds since 1970). Apart from the record because it changes often.
+	// usedBucket: digest -> its Use (8 bytes). Apart from the record because it changes often.
 	usedBucket = []byte("used")
 )
 
@@ -41,7 +41,7 @@ type record struct {
 	digest oci.Digest
 	size   int64
 	stored int64
-	used   int64
+	use    Use
 }
 
 // change puts or deletes (value nil) one key.
@@ -176,7 +176,7 @@ func (r *records) load(visit func(record)) error {
 			return tx.Bucket(blobsBucket).ForEach(func(k, v []byte) error {
 				if rec, ok := decodeRecord(k, v); ok {
 					if u := used.Get(k); len(u) == 8 {
-						rec.used = int64(binary.LittleEndian.Uint64(u))
+						rec.use = Use(binary.LittleEndian.Uint64(u))
 					}
 					visit(rec)
 				}
@@ -205,11 +205,11 @@ func (r *records) remove(digests []oci.Digest) error {
 	return r.apply(changes)
 }
 
-// touch writes out when contents were last used.
-func (r *records) touch(used map[oci.Digest]int64) error {
+// touch writes out how contents were used.
+func (r *records) touch(used map[oci.Digest]Use) error {
 	changes := make([]change, 0, len(used))
-	for d, at := range used {
-		changes = append(changes, change{bucket: usedBucket, key: d.Binary(), value: binary.LittleEndian.AppendUint64(nil, uint64(at))})
+	for d, use := range used {
+		changes = append(changes, change{bucket: usedBucket, key: d.Binary(), value: binary.LittleEndian.AppendUint64(nil, uint64(use))})
 	}
 	return r.apply(changes)
 }
@@ -321,6 +321,6 @@ func decodeRecord(key, value []byte) (record, bool) {
 		size:   int64(binary.LittleEndian.Uint64(value[1:])),
 		stored: int64(binary.LittleEndian.Uint64(value[9:])),
 	}
-	rec.used = rec.stored
+	rec.use = FirstUse(rec.stored)
 	return rec, rec.size >= 0
 }

@@ -30,14 +30,14 @@ func TestRecords(t *testing.T) {
 	if err != nil || !rebuild {
 		t.Fatalf("new index: rebuild %v, error %v", rebuild, err)
 	}
-	one, two := record{digest: digestOf("one"), size: 1, stored: 10, used: 10}, record{digest: oci.DigestOf(oci.SHA512, nil), size: 1 << 40, stored: 20, used: 20}
+	one, two := record{digest: digestOf("one"), size: 1, stored: 10, use: FirstUse(10)}, record{digest: oci.DigestOf(oci.SHA512, nil), size: 1 << 40, stored: 20, use: FirstUse(20)}
 	if err := r.put(one, two); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.touch(map[oci.Digest]int64{one.digest: 99, digestOf("removed meanwhile"): 5}); err != nil {
+	if err := r.touch(map[oci.Digest]Use{one.digest: FirstUse(10).Again(99), digestOf("removed meanwhile"): 5}); err != nil {
 		t.Fatal(err)
 	}
-	one.used = 99
+	one.use = FirstUse(10).Again(99)
 	if err := r.close(); err != nil {
 		t.Fatal(err)
 	}

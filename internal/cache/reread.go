@@ -107,7 +107,7 @@ func (c *Cache) compareBytes(file *os.File, v victim, pace func(n int) error) er
 		_, _ = h.Write(b) // a hash never returns an error
 		off += int64(len(b))
 	}
-	if time.Since(time.Unix(v.entry.used.Load(), 0)) > scrubPeriod {
+	if time.Since(time.Unix(Use(v.entry.use.Load()).At(), 0)) > scrubPeriod {
 		forgetPages(file)
 	}
 	if !v.digest.Matches(h) {

@@ -261,11 +261,11 @@ func TestRecencySurvivesRestart(t *testing.T) {
 		if err := c.Put(oneDigest, one); err != nil {
 			t.Fatal(err)
 		}
-		sleepSeconds(2)
+		sleepSeconds(120)
 		if err := c.Put(twoDigest, two); err != nil {
 			t.Fatal(err)
 		}
-		sleepSeconds(2)
+		sleepSeconds(120)
 		tier(t, c, oneDigest, one)
 	})
 	c := cachetest.Open(t, cfg)

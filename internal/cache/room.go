@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 
 	"mirror/internal/oci"
@@ -85,16 +83,15 @@ func (c *Cache) shrink() {
 	}
 }
 
-// victim is a candidate for eviction.
+// victim is content that is to be removed.
 type victim struct {
 	digest oci.Digest
 	entry  *entry
-	used   int64
 }
 
-// evict makes at least need bytes of room if it can: first what failed fills have left, then what was used longest ago, and
-// last what is in quarantine. It makes a little more than was asked for, because finding the oldest means looking at
-// everything. It reports whether any room was made. The policy is deliberately plain; its seam is coldest. The caller holds evicting.
+// evict makes at least need bytes of room if it can: first what failed fills have left, then what the policy chooses
+// (policy.go), and last what is in quarantine. It makes a little more than was asked for, because choosing means looking at
+// everything. It reports whether any room was made. The caller holds evicting.
 func (c *Cache) evict(need int64) bool {
 	freed := c.retryLeftovers()
 	freed += c.dropParts(need - freed)
@@ -102,27 +99,24 @@ func (c *Cache) evict(need int64) bool {
 		return true
 	}
 	slack := c.room.limit / 50
-	victims := c.coldest(need - freed + slack)
-	freed += c.discardAll(victims)
+	freed += c.discardAll(c.coldest(need - freed + slack))
 	if freed < need {
 		freed += c.emptyQuarantine()
 	}
 	return freed > 0
 }
 
-// coldest returns the contents used longest ago that together have at least need bytes, or all there are.
+// coldest returns the contents that the policy evicts for need bytes.
 func (c *Cache) coldest(need int64) []victim {
-	var all []victim
-	c.index.each(func(d oci.Digest, e *entry) { all = append(all, victim{d, e, e.used.Load()}) })
-	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.used, b.used) })
-	var size int64
-	for i, v := range all {
-		if size >= need {
-			return all[:i]
-		}
-		size += v.entry.size
+	all := make([]Candidate[victim], 0, c.index.blobs.Load())
+	c.index.each(func(d oci.Digest, e *entry) {
+		all = append(all, Candidate[victim]{victim{d, e}, e.size, Use(e.use.Load())})
+	})
+	var victims []victim
+	for _, chosen := range Coldest(all, need, c.room.limit) {
+		victims = append(victims, chosen.Key)
 	}
-	return all
+	return victims
 }
 
 // discardAll removes contents in the order that a crash survives: out of the table, out of the index file, then unlinked.

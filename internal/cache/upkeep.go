@@ -39,9 +39,7 @@ func (c *Cache) restore(rebuild bool) error {
 
 // take puts complete content into the table, and its bytes into the account.
 func (c *Cache) take(rec record) bool {
-	e := &entry{size: rec.size}
-	e.used.Store(rec.used)
-	if !c.index.put(rec.digest, e) {
+	if !c.index.put(rec.digest, newEntry(rec.size, rec.use)) {
 		return false
 	}
 	c.room.hold(rec.size)
@@ -124,7 +122,7 @@ func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest, err error) 
 		if _, left := leftovers[path]; err != nil || left {
 			continue // removed since it was found
 		}
-		rec := record{digest: d, size: info.Size(), stored: now, used: now}
+		rec := record{digest: d, size: info.Size(), stored: now, use: FirstUse(now)}
 		if c.take(rec) {
 			taken = append(taken, rec)
 		} else if e, _ := c.index.find(d); e == nil {
@@ -134,12 +132,12 @@ func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest, err error) 
 	return filling, c.records.put(taken...)
 }
 
-// writeRecency writes out the times of use since the given one.
+// writeRecency writes out the uses since the given time.
 func (c *Cache) writeRecency(since int64) {
-	used := make(map[oci.Digest]int64)
+	used := make(map[oci.Digest]Use)
 	c.index.each(func(d oci.Digest, e *entry) {
-		if at := e.used.Load(); at >= since {
-			used[d] = at
+		if use := Use(e.use.Load()); use.At() >= since {
+			used[d] = use
 		}
 	})
 	if err := c.records.touch(used); err != nil {
