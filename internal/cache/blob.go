@@ -34,6 +34,10 @@ type Blob struct {
 	size   int64    // of complete content
 	fill   *fill
 	pass   *passage
+	// own and mine are what Fallback was given; begun is the file that was read before a rejoin.
+	own    *Request
+	mine   func(error) bool
+	begun  os.FileInfo
 	closed bool
 }
 
@@ -118,7 +122,11 @@ func (b *Blob) WriteRange(w io.Writer, off, n int64) (int64, error) {
 // known yet.
 func (b *Blob) follow(w io.Writer, off, end int64) (int64, error) {
 	size := b.fill.size()
-	whole := off == 0 && (size < 0 || end >= size)
+	return b.followOn(w, off, end, off == 0 && (size < 0 || end >= size))
+}
+
+// followOn writes [off, end) of a body that is read whole, or not.
+func (b *Blob) followOn(w io.Writer, off, end int64, whole bool) (int64, error) {
 	pos := off
 	for pos < end {
 		to, err := b.fill.await(pos, end, whole)
@@ -129,7 +137,12 @@ func (b *Blob) follow(w io.Writer, off, end int64) (int64, error) {
 			return pos - off, errBeyondEnd
 		}
 		if err != nil {
-			return pos - off, err
+			n, err := b.goOn(w, pos, end, whole, err)
+			return pos - off + n, err
+		}
+		if err := b.openGrowing(); err != nil {
+			n, err := b.goOn(w, pos, end, whole, err)
+			return pos - off + n, err
 		}
 		n, err := b.send(w, pos, to-pos)
 		pos += n
@@ -140,15 +153,40 @@ func (b *Blob) follow(w io.Writer, off, end int64) (int64, error) {
 	return pos - off, nil
 }
 
+// goOn writes [pos, end) of content whose fill has failed, if there is another way to it (detour.go).
+func (b *Blob) goOn(w io.Writer, pos, end int64, whole bool, err error) (int64, error) {
+	switch {
+	case storeTrouble(err):
+		return b.detour(w, pos, end, whole, err)
+	case !b.rejoin(err):
+		return 0, err
+	case b.fill != nil:
+		return b.followOn(w, pos, end, whole)
+	}
+	if err := b.same(); err != nil {
+		return 0, err
+	}
+	if end == math.MaxInt64 {
+		end = b.size
+	}
+	return b.WriteRange(w, pos, end-pos)
+}
+
+// openGrowing opens the file of a growing blob, when the reader first needs it.
+func (b *Blob) openGrowing() error {
+	if b.file != nil {
+		return nil
+	}
+	file, shared, err := b.fill.openFile()
+	if err != nil {
+		return err
+	}
+	b.file, b.shared = file, shared
+	return b.same()
+}
+
 // send writes bytes of a growing blob that are present.
 func (b *Blob) send(w io.Writer, off, n int64) (int64, error) {
-	if b.file == nil {
-		file, shared, err := b.fill.openFile()
-		if err != nil {
-			return 0, err
-		}
-		b.file, b.shared = file, shared
-	}
 	if b.shared {
 		return sendSection(w, b.file, off, n)
 	}

@@ -27,7 +27,9 @@ type Cache struct {
 	suspects  *suspects
 	leftovers *leftovers
 	metrics   *metrics
-	buffers   sync.Pool // *[]byte of readSize
+	// complain limits what is said about content that cannot be stored: when a disk is in trouble, all content is.
+	complain rate.Sometimes
+	buffers  sync.Pool // *[]byte of readSize
 	// abandonSize is the constant of that name; tests make it smaller.
 	abandonSize int64
 	// pace is usualPace; tests make it faster.
@@ -60,6 +62,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, erro
 	c := &Cache{
 		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir}, room: &room{limit: int64(cfg.MaxSize)},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
+		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
 		abandonSize: abandonSize, pace: usualPace(),
 		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
 		buffers: sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},

@@ -94,6 +94,7 @@ type fill struct {
 	fetches    []*fetch
 	giveUps    int // fetches that gave up since the last progress
 	resumed    bool
+	seen       claim // what was hashed when it failed, for readers that go on without it
 	waits      map[*wait]struct{}
 	changed    chan struct{} // closed and replaced on each change that a sleeper may care for
 	sleepers   int
@@ -271,6 +272,7 @@ func (f *fill) fail(err error) {
 		}
 		if p != nil {
 			f.length = p.size
+			f.rememberLocked(p)
 		}
 		f.part, f.err, f.state = nil, err, failed
 		f.wakeLocked()

@@ -42,6 +42,9 @@ func (in *intake) connect() error {
 	p := in.passage
 	in.ctx, in.cancel = context.WithCancelCause(p.ctx)
 	s, err := p.request.From(in.ctx, Span{in.pos, in.end})
+	if errors.Is(err, ErrNoRange) {
+		s, err = p.request.From(in.ctx, Span{0, -1})
+	}
 	if err != nil {
 		in.cancel(nil)
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash"
 	"io"
 	"math"
 )
@@ -24,9 +25,14 @@ type passage struct {
 
 // Pass opens content straight from its source for one reader.
 func (c *Cache) Pass(r Request) *Blob {
-	p := &passage{cache: c, request: r, size: r.Size}
+	return &Blob{digest: r.Digest, tier: TierSource, pass: c.newPassage(r, r.Size)}
+}
+
+// newPassage prepares content of size bytes, -1 if unknown, to pass through.
+func (c *Cache) newPassage(r Request, size int64) *passage {
+	p := &passage{cache: c, request: r, size: size}
 	p.ctx, p.cancel = context.WithCancel(c.ctx)
-	return &Blob{digest: r.Digest, tier: TierSource, pass: p}
+	return p
 }
 
 // ready opens the source, which may outlive ctx, and reads small content whole.
@@ -117,13 +123,35 @@ func (p *passage) writeRange(w io.Writer, off, n int64, toEnd bool) (int64, erro
 	return written, err
 }
 
-// writeVerified reads everything and sends it from off on, always a block behind what it has hashed.
-func (p *passage) writeVerified(w io.Writer, off int64) (written int64, err error) {
+// writeVerified reads everything and sends it from off on.
+func (p *passage) writeVerified(w io.Writer, off int64) (int64, error) {
 	defer p.drop()
-	h := p.request.Digest.Hash()
+	return p.relay(w, p.request.Digest.Hash(), 0, off)
+}
+
+// writeRest sends everything from pos on to a reader who has got what comes before, which h has seen.
+func (p *passage) writeRest(w io.Writer, h hash.Hash, pos int64) (int64, error) {
+	defer p.drop()
+	in, err := p.open(Span{pos, -1})
+	if err != nil {
+		return 0, p.explain(err)
+	}
+	p.intake, p.body = in, in
+	if p.size >= 0 {
+		p.body = io.LimitReader(in, p.size-pos)
+	}
+	written, err := p.relay(w, h, pos, pos)
+	if err != nil {
+		return written, p.explain(err)
+	}
+	return written, flush(w)
+}
+
+// relay reads the body, whose first byte is the one at pos, and sends it from off on, always a block behind what it has
+// hashed. The hash has seen what comes before.
+func (p *passage) relay(w io.Writer, h hash.Hash, pos, off int64) (written int64, err error) {
 	held, next := make([]byte, 0, holdBack), make([]byte, holdBack)
-	var pos int64 // of the first byte of held
-	send := func() error {
+	send := func() error { // pos is the place of the first byte of held
 		skip := min(max(0, off-pos), int64(len(held)))
 		sent, err := w.Write(held[skip:])
 		written += int64(sent)

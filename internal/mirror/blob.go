@@ -74,6 +74,7 @@ func (m *Mirror) present(ctx context.Context, up *upstream.Registry, repo oci.Re
 	outcome := Hit
 	if b.Tier() == cache.TierSource {
 		outcome = Join
+		b.Fallback(request(ctx, up, repo, d), func(err error) bool { return foreign(err, repo) })
 	}
 	if !visible {
 		if _, err := m.confirm(ctx, up, repo, d); err != nil {
@@ -116,14 +117,14 @@ func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repos
 	if m.missing.has(key) {
 		return nil, errMissing(repo)
 	}
-	request := cache.Request{Digest: d, Size: -1, From: source(ctx, up, repo, d), Fetches: up.BlobConnections()}
+	want := request(ctx, up, repo, d)
 	switch {
 	case linked && link.Confirmed:
-		request.Size = link.Size
+		want.Size = link.Size
 	case linked:
-		request.Hint = link.Size // a manifest may say anything of content that it does not bring
+		want.Hint = link.Size // a manifest may say anything of content that it does not bring
 	}
-	blob, joined, err := m.cache.Fill(request)
+	blob, joined, err := m.cache.Fill(want)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +159,7 @@ func (m *Mirror) orPass(ctx context.Context, up *upstream.Registry, repo oci.Rep
 		m.log.Warn("content passes through without being stored: raise cache.max_size or look after the disk",
 			"repository", repo, "digest", d, "error", err, "held_back", held)
 	}
-	return m.ready(ctx, m.cache.Pass(cache.Request{Digest: d, Size: -1, From: source(ctx, up, repo, d), Fetches: 1}), Miss)
+	return m.ready(ctx, m.cache.Pass(request(ctx, up, repo, d)), Miss)
 }
 
 // StatBlob answers a HEAD. It opens nothing upstream but a HEAD, and starts no fill.
@@ -197,6 +198,11 @@ func (m *Mirror) statHere(ctx context.Context, up *upstream.Registry, repo oci.R
 		return Stat{}, err
 	}
 	return Stat{Size: b.Size(), Outcome: b.Outcome, Source: b.Source}, b.Close()
+}
+
+// request is a fill of content of unknown size from a repository.
+func request(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.Request {
+	return cache.Request{Digest: d, Size: -1, From: source(ctx, up, repo, d), Fetches: up.BlobConnections()}
 }
 
 // source opens the bytes of a blob at an upstream, for a fill. It keeps nothing of ctx but what the request came through.
