@@ -69,7 +69,7 @@ var confined = []struct {
 	{"github.com/prometheus/client_golang/prometheus/promhttp", words("internal/admin"), "metrics are exposed in one place"},
 	{"github.com/goccy/go-yaml", words("internal/config"), "strictness is lost where a second package decodes"},
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
-	{"golang.org/x/sys", words("internal/cache", "internal/node"), "the kernel is asked for favours in few places: pages to forget, and descriptors"},
+	{"golang.org/x/sys", words("internal/cache", "internal/node"), "the kernel is asked for favours in few places: pages to forget, free bytes, syncs, and descriptors"},
 	{"golang.org/x/time", words("internal/cache", "internal/upstream"), "pacing is for the scrub and for what upstreams are asked"},
 	{"net/http", words("internal/admin", "internal/upstream", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
 	{"log", words("cmd/mirror"), "everything logs by log/slog with the logger it was given"},

@@ -37,7 +37,7 @@ type Blob struct {
 	// own and mine are what Fallback was given; begun is the file that was read before a rejoin.
 	own    *Request
 	mine   func(error) bool
-	begun  os.FileInfo
+	begun  *os.File
 	closed bool
 }
 
@@ -274,6 +274,7 @@ func (b *Blob) Close() error {
 	if b.file != nil && !b.shared {
 		err = b.file.Close()
 	}
+	b.leaveBegun()
 	if b.fill != nil {
 		b.fill.detach()
 	}

@@ -24,9 +24,12 @@ type Cache struct {
 	disk      *disk
 	records   *records
 	room      *room
+	space     *space
 	suspects  *suspects
 	leftovers *leftovers
 	metrics   *metrics
+	doubt     doubt // what earlier runs may have lost; constant after the start
+	sure      bool  // there are no doubts left; belongs to upkeep, and to Close after it
 	// complain limits what is said about content that cannot be stored: when a disk is in trouble, all content is.
 	complain rate.Sometimes
 	buffers  sync.Pool // *[]byte of readSize
@@ -56,11 +59,17 @@ type Cache struct {
 // Open opens the cache in cfg.Dir, making the directory if there is none. Content of earlier runs is there at once, and
 // what they were filling continues where it was when somebody asks for it; other leftovers of a crash are swept. A directory that another process owns is refused with an error that says so.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
+	return openOn(bootID(), cfg, log, reg)
+}
+
+// openOn opens the cache on a machine that has been started under the name boot.
+func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w (set cache.dir to a directory that this user may write)", err)
 	}
 	c := &Cache{
-		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir}, room: &room{limit: int64(cfg.MaxSize)},
+		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir, lazy: cfg.Sync == SyncLazy, boot: boot}, room: &room{limit: int64(cfg.MaxSize)},
+		space:       &space{dir: cfg.Dir, least: int64(cfg.MinFree), look: spaceOf},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
 		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
 		abandonSize: abandonSize, pace: usualPace(),
@@ -218,14 +227,16 @@ func (c *Cache) Put(d oci.Digest, data []byte) error {
 	}
 	p, err := c.newPart(d, int64(len(data)))
 	if err != nil {
+		c.metrics.notStored(err)
 		return fmt.Errorf("put %s: %w", d, err)
 	}
-	err = c.disk.writeAt(p.file, data, 0)
+	err = c.write(p, data, 0)
 	if err == nil {
 		err = c.store(d, p, func(e *entry) bool { return c.index.put(d, e) })
 	}
 	if err != nil {
 		c.discardPart(p)
+		c.metrics.notStored(err)
 		return diskError("put "+d.String(), err)
 	}
 	_ = p.file.Close() // synced when it was stored
@@ -326,5 +337,9 @@ func (c *Cache) Close() error {
 	c.upkeep.Wait()
 	c.keepParts()
 	c.memory.close()
-	return c.records.close()
+	err := c.records.close()
+	if c.sure {
+		err = errors.Join(err, c.disk.noteSynced())
+	}
+	return err
 }

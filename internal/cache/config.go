@@ -9,6 +9,11 @@ type Config struct {
 	// MaxSize bounds the disk tier in bytes, partial content, reservations of running fills and quarantine
 	// included.
 	MaxSize units.Bytes `yaml:"max_size"`
+	// MinFree is how many bytes stay free on the file system of Dir, whatever MaxSize allows, but at most a tenth of the file
+	// system.
+	MinFree units.Bytes `yaml:"min_free"`
+	// Sync is SyncAlways or SyncLazy; empty means SyncAlways.
+	Sync string `yaml:"sync"`
 	// Memory bounds the memory tier.
 	Memory MemoryConfig `yaml:"memory"`
 	// Scrub re-reads what is stored.

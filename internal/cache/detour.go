@@ -32,7 +32,7 @@ func (b *Blob) Fallback(r Request, mine func(error) bool) {
 // meanwhile. It reports whether there is something to go on with; who has sent bytes has to see by same whether it is
 // their continuation.
 func (b *Blob) rejoin(err error) bool {
-	if b.mine == nil || errors.Is(err, ErrWrongContent) || !b.mine(err) {
+	if b.mine == nil || b.shared || errors.Is(err, ErrWrongContent) || !b.mine(err) {
 		return false
 	}
 	r := *b.own
@@ -41,51 +41,41 @@ func (b *Blob) rejoin(err error) bool {
 	if err != nil {
 		return false
 	}
-	begun, err := b.leaveFile()
-	if err != nil {
-		_ = next.Close() // nothing was read
-		return false
-	}
 	b.fill.detach()
-	b.fill, b.file, b.data, b.size, b.begun = next.fill, next.file, next.data, next.size, begun
+	b.fill, b.begun, b.file, b.data, b.size = next.fill, b.file, next.file, next.data, next.size
 	return true
-}
-
-// leaveFile closes the file that the reader has been reading, if any, and returns what identifies it.
-func (b *Blob) leaveFile() (os.FileInfo, error) {
-	if b.file == nil {
-		return b.begun, nil
-	}
-	info, err := b.file.Stat()
-	if err != nil {
-		return nil, diskError("look at partial file", err)
-	}
-	if !b.shared {
-		_ = b.file.Close() // it was only read
-	}
-	b.file, b.shared = nil, false
-	return info, nil
 }
 
 // errOther: the content was begun anew since the reader's fill broke off, so what the reader has sent may be of another.
 var errOther = errors.New("content was fetched anew after its source broke off")
 
-// same fails unless the open file is the one that the reader began with, if it began.
+// same fails unless the open file is the one that the reader began with, if it began. The old one stays open until then,
+// so that no other file can have got its number.
 func (b *Blob) same() error {
 	if b.begun == nil {
 		return nil
 	}
+	defer b.leaveBegun()
 	if b.file == nil {
 		return errOther
 	}
-	info, err := b.file.Stat()
-	if err != nil {
+	was, err1 := b.begun.Stat()
+	is, err2 := b.file.Stat()
+	if err := errors.Join(err1, err2); err != nil {
 		return diskError("look at content", err)
 	}
-	if !os.SameFile(info, b.begun) {
+	if !os.SameFile(was, is) {
 		return errOther
 	}
 	return nil
+}
+
+// leaveBegun closes the file that was read before a rejoin.
+func (b *Blob) leaveBegun() {
+	if b.begun != nil {
+		_ = b.begun.Close() // it was only read
+		b.begun = nil
+	}
 }
 
 // storeTrouble reports whether an error is about keeping content, not about getting it.

@@ -31,7 +31,7 @@ func startOrPass(c *cache.Cache, blob *cache.Blob, r cache.Request, b []byte, of
 	reader := &reading{expect: b[off:], done: make(chan struct{})}
 	go func() {
 		defer close(reader.done)
-		if reader.err = blob.Ready(context.Background()); errors.Is(reader.err, cache.ErrDisk) {
+		if reader.err = blob.Ready(context.Background()); errors.Is(reader.err, cache.ErrDisk) || errors.Is(reader.err, cache.ErrNoRoom) {
 			_ = blob.Close() // nothing was read
 			blob = c.Pass(r)
 			reader.err = blob.Ready(context.Background())
@@ -161,7 +161,13 @@ func TestRejoinOtherFile(t *testing.T) {
 				}
 				return true
 			})
+			open := mortal.close(3*mib-1, 3*mib)
 			reader := start(blob, b, 0, -1)
+			synctest.Wait()
+			if reader.count() == 0 {
+				t.Error("the reader has not begun")
+			}
+			open()
 			<-reader.done
 			if reader.err == nil || reader.n >= len(b) || reader.count() < 0 {
 				t.Errorf("reader got %d of %d bytes and %v", reader.count(), len(b), reader.err)

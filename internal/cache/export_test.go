@@ -23,6 +23,21 @@ func (c *Cache) SetAbandonSize(n int64) { c.abandonSize = n }
 // SetPace lets each fill write a journal in that interval if anything has come. No fill may have been started yet.
 func (c *Cache) SetPace(interval time.Duration) { c.pace = pace{look: interval, bytes: 1} }
 
+// SetSpace replaces what the file system says of its free bytes and of all.
+func (c *Cache) SetSpace(look func() (free, all int64)) {
+	<-c.looked
+	c.space.look = func(string) (free, all int64, err error) { free, all = look(); return free, all, nil }
+}
+
+// DiskBytes returns how many bytes of content are on the disk, partial content included.
+func (c *Cache) DiskBytes() int64 {
+	_, _, partial := c.partial()
+	return c.index.bytes.Load() + partial
+}
+
+// OpenOn opens a cache as if the machine had been started under the name boot.
+var OpenOn = openOn
+
 // Claimed returns how many bytes the journals in a data directory claim, and how many good journals there are.
 func Claimed(dir string) (claimed int64, journals int) {
 	names, _ := filepath.Glob(filepath.Join(dir, partialDir, "*"+journalSuffix))

@@ -240,7 +240,7 @@ func (t *fetch) store(b []byte) (whole bool, err error) {
 			return false, err
 		}
 	}
-	if err := f.cache.disk.writeAt(p.file, b, pos); err != nil {
+	if err := f.cache.write(p, b, pos); err != nil {
 		return false, diskError("write partial file", err)
 	}
 	f.mu.Lock()

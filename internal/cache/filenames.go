@@ -12,6 +12,7 @@ import (
 //
 //	index.db                     the bbolt file with a record for each complete blob
 //	index.db.damaged-<unix>      an index that could not be read, set aside
+//	unsynced                     a note of a run with SyncLazy
 //	blobs/<alg>/<2 hex>/<hex>    complete, verified content, named by its digest
 //	partial/<alg>-<hex>.<n>      content that is being filled, or rests; n sets two fills of one digest apart
 //	partial/….<n>.journal        what of that file can be relied on after a restart

@@ -161,11 +161,9 @@ func (f *fill) download() error {
 // prepare makes sure of a part, and of room for the whole content.
 func (f *fill) prepare() error {
 	if f.part == nil {
-		if err := f.takeUp(); err != nil {
-			return err
-		}
+		return f.takeUp()
 	}
-	return f.cache.book(f.part, f.part.size) // a resting part has given back what it had no bytes for
+	return f.cache.book(f.part, f.part.size)
 }
 
 // takeUp continues the resting part, or makes a new one. From now on readers see it, so it is never exchanged: they would
@@ -179,11 +177,12 @@ func (f *fill) takeUp() (err error) {
 			return err
 		}
 	}
+	err = f.cache.book(p, p.size) // a resting part has given back what it had no bytes for
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.part, f.resumed = p, resumed
 	f.wakeLocked() // some of them may have what they want
-	return nil
+	return err
 }
 
 // mayRetry reports whether the whole content may be asked for once more: the bytes were wrong, and none has gone out.
@@ -316,6 +315,7 @@ func (f *fill) commit() error {
 		return true
 	})
 	if err != nil {
+		f.cache.metrics.notStored(err)
 		f.cache.log.Warn("content was delivered but could not be stored", "digest", f.request.Digest, "error", err)
 		readers = f.leave(func(*shard) {})
 		f.cache.unlinkPart(f.part)

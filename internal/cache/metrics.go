@@ -11,6 +11,7 @@ type metrics struct {
 	complete, resumed, failed, mismatch prometheus.Counter
 	evictedDisk, evictedMemory          prometheus.Counter
 	quarantined, scrubbed               prometheus.Counter
+	noRoom, noDisk                      prometheus.Counter
 	scrubs                              prometheus.Observer
 }
 
@@ -22,6 +23,10 @@ func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
 	evicted := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mirror_cache_evicted_bytes_total", Help: "Bytes of content dropped to make room, by tier.",
 	}, []string{"tier"})
+	unstored := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mirror_cache_not_stored_total",
+		Help: "Contents that could not be stored, by reason; their readers get them straight from the upstream. room: the limit or the file system is full, and nothing can be evicted. disk: the data directory could not be written.",
+	}, []string{"reason"})
 	quarantined := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "mirror_cache_quarantined_total",
 		Help: "Stored content found short or altered, and taken out of service. More than none means that the disk or the memory of the machine is failing, or that somebody writes to the data directory.",
@@ -33,11 +38,12 @@ func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
 		Name: "mirror_scrub_seconds", Help: "How long each pass of the scrub over everything that is stored took.",
 		Buckets: prometheus.ExponentialBuckets(1, 4, 10), // 1 s to 3 days
 	})
-	reg.MustRegister(fills, evicted, quarantined, scrubbed, scrubs, &gauges{c})
+	reg.MustRegister(fills, evicted, unstored, quarantined, scrubbed, scrubs, &gauges{c})
 	return &metrics{
 		complete: fills.WithLabelValues("complete"), resumed: fills.WithLabelValues("resumed"),
 		failed: fills.WithLabelValues("failed"), mismatch: fills.WithLabelValues("mismatch"),
 		evictedDisk: evicted.WithLabelValues("disk"), evictedMemory: evicted.WithLabelValues("memory"),
+		noRoom: unstored.WithLabelValues("room"), noDisk: unstored.WithLabelValues("disk"),
 		quarantined: quarantined, scrubbed: scrubbed, scrubs: scrubs,
 	}
 }
@@ -49,11 +55,23 @@ func (m *metrics) fillEnded(resumed bool, err error) {
 		m.mismatch.Inc()
 	case err != nil:
 		m.failed.Inc()
+		if storeTrouble(err) {
+			m.notStored(err)
+		}
 	case resumed:
 		m.resumed.Inc()
 	default:
 		m.complete.Inc()
 	}
+}
+
+// notStored counts content that could not be stored.
+func (m *metrics) notStored(err error) {
+	if errors.Is(err, ErrNoRoom) {
+		m.noRoom.Inc()
+		return
+	}
+	m.noDisk.Inc()
 }
 
 func (m *metrics) evictedFromMemory(n int64) { m.evictedMemory.Add(float64(n)) }
@@ -67,11 +85,12 @@ var (
 	bytesDesc = prometheus.NewDesc("mirror_cache_bytes", "Bytes held, by tier; partial is what fills have received so far.", []string{"tier"}, nil)
 	blobsDesc = prometheus.NewDesc("mirror_cache_blobs", "Blobs held, by tier.", []string{"tier"}, nil)
 	fillsDesc = prometheus.NewDesc("mirror_fills_in_flight", "Fills that are running.", nil, nil)
+	freeDesc  = prometheus.NewDesc("mirror_cache_free_bytes", "Bytes that the file system of the data directory has left.", nil, nil)
 	limitDesc = prometheus.NewDesc("mirror_cache_limit_bytes", "The size limit of the disk tier, partial content included.", nil, nil)
 )
 
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bytesDesc, blobsDesc, fillsDesc, limitDesc} {
+	for _, d := range []*prometheus.Desc{bytesDesc, blobsDesc, fillsDesc, limitDesc, freeDesc} {
 		ch <- d
 	}
 }
@@ -92,6 +111,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(blobsDesc, fills+parts, "partial")
 	gauge(fillsDesc, fills)
 	gauge(limitDesc, c.room.limit)
+	if free, all, err := c.space.look(c.space.dir); err == nil && all > 0 {
+		gauge(freeDesc, free)
+	}
 }
 
 // partial counts running fills, resting parts and the bytes that both have.

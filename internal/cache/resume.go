@@ -21,7 +21,7 @@ func (c *Cache) restoreParts() error {
 	}
 	kept := make(map[string]bool)
 	for _, name := range names {
-		if part, ok := strings.CutSuffix(name, journalSuffix); ok && c.restorePart(part) {
+		if part, ok := strings.CutSuffix(name, journalSuffix); ok && !c.doubt.any && c.restorePart(part) {
 			kept[part], kept[name] = true, true
 		}
 	}

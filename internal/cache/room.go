@@ -50,9 +50,8 @@ func (r *room) over() int64 {
 	return max(0, r.taken-r.limit)
 }
 
-// reserve takes n bytes, evicting for them when needed. It fails with ErrNoRoom when even an empty cache would be too
-// small or everything that is left is in use by fills.
-func (c *Cache) reserve(n int64) error {
+// reserveInLimit takes n bytes of the limit, evicting for them when needed.
+func (c *Cache) reserveInLimit(n int64) error {
 	if n > c.room.limit {
 		return ErrNoRoom
 	}

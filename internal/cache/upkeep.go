@@ -21,7 +21,20 @@ func (c *Cache) restore(rebuild bool) error {
 	if err := c.restoreQuarantine(); err != nil {
 		return err
 	}
-	err := c.records.load(func(rec record) { c.take(rec) })
+	if err := c.beginSync(); err != nil {
+		return err
+	}
+	var unsure []oci.Digest
+	err := c.records.load(func(rec record) {
+		if c.doubtful(rec) {
+			unsure = append(unsure, rec.digest)
+			return
+		}
+		c.take(rec)
+	})
+	if err == nil {
+		err = c.records.remove(unsure) // the search for content without a record finds them
+	}
 	if err == nil {
 		err = c.restoreParts()
 	}
@@ -50,12 +63,16 @@ func (c *Cache) take(rec record) bool {
 // then it writes recency out again and again.
 func (c *Cache) keepUp(look bool) {
 	written := time.Now().Unix()
+	var err error
 	if look {
-		if err := c.look(); err != nil && c.ctx.Err() == nil {
+		if err = c.look(); err != nil && c.ctx.Err() == nil {
 			c.log.Warn("data directory could not be searched for content without a record", "error", err)
 		}
 	}
 	c.shrink()
+	if err == nil {
+		c.sureAgain()
+	}
 	close(c.looked)
 	for {
 		select {
@@ -69,14 +86,27 @@ func (c *Cache) keepUp(look bool) {
 		written = now
 		c.dropParts(0)
 		c.retryLeftovers()
+		c.makeSpace(0) // others may have filled the file system
+		if c.disk.lazy && c.sure {
+			c.sureAgain()
+		}
 	}
+}
+
+// sureAgain notes that everything stored so far is safe from a loss of power. Nothing is doubtful any more.
+func (c *Cache) sureAgain() {
+	if err := c.settleSync(); err != nil {
+		c.log.Warn("data directory could not be synced; a loss of power would cost more of what was stored last", "error", err)
+		return
+	}
+	c.sure = true
 }
 
 // look takes complete content into table and index that is on the disk without a record.
 func (c *Cache) look() error {
 	var found []oci.Digest
-	err := c.disk.walk(func(d oci.Digest, _ int64) error {
-		if e, _ := c.index.find(d); e == nil {
+	err := c.disk.walk(func(d oci.Digest, size int64) error {
+		if e, _ := c.index.find(d); e == nil && c.confirm(d, size) {
 			found = append(found, d)
 		}
 		if len(found) < batchLimit {

@@ -66,6 +66,8 @@ func Default() Config {
 		Cache: cache.Config{
 			Dir:     defaultDir(),
 			MaxSize: 50 * units.GiB,
+			MinFree: units.GiB,
+			Sync:    cache.SyncAlways,
 			Memory:  cache.MemoryConfig{MaxSize: 256 * units.MiB, MaxBlob: units.MiB},
 			Scrub:   cache.ScrubConfig{Rate: units.Rate(16 * units.MiB)},
 		},

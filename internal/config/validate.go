@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"mirror/internal/cache"
 	"mirror/internal/units"
 	"mirror/internal/upstream"
 )
@@ -37,6 +38,9 @@ func (c Config) cacheProblems() []Problem {
 	}
 	if c.Cache.MaxSize < minCacheSize {
 		found = append(found, problem("cache.max_size", "got %v, want at least %v", c.Cache.MaxSize, minCacheSize))
+	}
+	if c.Cache.Sync != cache.SyncAlways && c.Cache.Sync != cache.SyncLazy {
+		found = append(found, problem("cache.sync", "got %q, want %s or %s", c.Cache.Sync, cache.SyncAlways, cache.SyncLazy))
 	}
 	if memory := c.Cache.Memory; memory.MaxSize > 0 && memory.MaxBlob > memory.MaxSize {
 		found = append(found, problem("cache.memory.max_blob", "got %v, want at most cache.memory.max_size (%v)", memory.MaxBlob, memory.MaxSize))

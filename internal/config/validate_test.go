@@ -35,6 +35,7 @@ func TestValidateNamesKey(t *testing.T) {
 	f(func(c *config.Config) { c.Admin.Listen = "localhost" }, "admin.listen", "host:port")
 	f(func(c *config.Config) { c.Cache.Dir = "" }, "cache.dir", "name a directory")
 	f(func(c *config.Config) { c.Cache.MaxSize = 1 }, "cache.max_size", "at least 16MiB")
+	f(func(c *config.Config) { c.Cache.Sync = "never" }, "cache.sync", "always or lazy")
 	f(func(c *config.Config) { c.Cache.Memory.MaxSize = 1 }, "cache.memory.max_blob", "at most")
 	f(func(c *config.Config) { c.Upstreams = nil }, "upstreams", "empty")
 	f(func(c *config.Config) { c.Upstreams[1].Default = true }, "upstreams[1].default", "keep one")
