@@ -43,6 +43,7 @@ type Cache struct {
 	names      sync.RWMutex
 	quarantine quarantine // guarded by names
 	evicting   sync.Mutex // one eviction at a time
+	pinning    sync.Mutex // one change of pins at a time, up to the table
 
 	// looked is closed when the first search for content without a record is over, and the limit holds.
 	looked chan struct{}
@@ -272,11 +273,11 @@ func (c *Cache) publish(d oci.Digest, p *part, enter func(*entry) bool) (entered
 		c.room.give(n) // the rename has replaced that file
 	}
 	now := time.Now().Unix()
-	e := newEntry(p.size, FirstUse(now))
-	if err := c.records.put(record{digest: d, size: p.size, stored: now}); err != nil {
+	rec := record{digest: d, size: p.size, stored: now, use: FirstUse(now)}
+	if err := c.records.put(rec); err != nil {
 		return false, fmt.Errorf("write record: %w", err)
 	}
-	if !enter(e) {
+	if !enter(newEntry(rec)) {
 		c.room.give(p.reserved)
 		return false, nil
 	}
@@ -311,14 +312,14 @@ func (c *Cache) Stat(d oci.Digest) (size int64, ok bool) {
 	return e.size, true
 }
 
-// Remove removes complete content; its room is free at once. It reports whether the content was there. A running fill is
-// not disturbed.
+// Remove removes complete content, pinned or not; its room is free at once. It reports whether the content was there. A
+// running fill is not disturbed, and a pin stays.
 func (c *Cache) Remove(d oci.Digest) bool {
 	e, _ := c.index.find(d)
 	if e == nil {
 		return false
 	}
-	c.discardAll([]victim{{digest: d, entry: e}})
+	c.discardAll([]victim{{digest: d, entry: e}}, c.index.take)
 	return true
 }
 

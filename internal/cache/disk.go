@@ -25,6 +25,7 @@ const (
 	opUnlink   operation = "unlink"
 	opSyncDir  operation = "sync directory"
 	opJournal  operation = "journal" // each step of writing one
+	opPins     operation = "pins"    // each step of writing the file of pins
 )
 
 // disk does every file operation of the disk tier. It knows the layout, and no locks, limits or index.
@@ -154,20 +155,22 @@ func (k *disk) sync(f *os.File) error {
 	return f.Sync()
 }
 
-// replace writes a journal. A crash leaves the old one or the new one, and maybe a new one without its name.
-func (k *disk) replace(path string, b []byte) error {
-	if err := k.writeNew(path+newSuffix, b); err != nil {
-		return fmt.Errorf("write journal: %w", err)
+// replace writes a journal or the file of pins, as the label says. A crash leaves the old one or the new one, and maybe a
+// new one without its name.
+func (k *disk) replace(op operation, path string, b []byte) error {
+	if err := k.writeNew(op, path+newSuffix, b); err != nil {
+		return fmt.Errorf("write %s: %w", op, err)
 	}
-	if err := k.try(opJournal); err != nil {
-		return fmt.Errorf("rename journal: %w", err)
+	if err := k.try(op); err != nil {
+		return fmt.Errorf("rename %s: %w", op, err)
 	}
 	return os.Rename(path+newSuffix, path)
 }
 
-// writeNew writes and syncs a file that has not got its name yet.
-func (k *disk) writeNew(path string, b []byte) (err error) {
-	if err := k.try(opJournal); err != nil {
+// writeNew writes and syncs a file that has not got its name yet. Pins are synced whatever the policy: they are few, and
+// nothing else tells what they were.
+func (k *disk) writeNew(op operation, path string, b []byte) (err error) {
+	if err := k.try(op); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -178,10 +181,29 @@ func (k *disk) writeNew(path string, b []byte) (err error) {
 	if _, err := file.Write(b); err != nil {
 		return err
 	}
-	if err := k.try(opJournal); err != nil || k.lazy {
+	if err := k.try(op); err != nil || k.lazy && op != opPins {
 		return err
 	}
 	return file.Sync()
+}
+
+// readPins returns the file of pins, or what could be read of it.
+func (k *disk) readPins() ([]byte, error) {
+	if err := k.try(opPins); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(k.dir, pinsFile))
+}
+
+// writePins replaces the file of pins; it returns when that is on the disk.
+func (k *disk) writePins(pins map[oci.Digest]struct{}) error {
+	if err := k.replace(opPins, filepath.Join(k.dir, pinsFile), formatPins(pins)); err != nil {
+		return err
+	}
+	if err := k.try(opPins); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	return syncDirNow(k.dir)
 }
 
 func (k *disk) rename(from, to string) error {
@@ -198,6 +220,10 @@ func (k *disk) syncDir(path string) error {
 	if k.lazy {
 		return nil
 	}
+	return syncDirNow(path)
+}
+
+func syncDirNow(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)

@@ -8,7 +8,7 @@ import (
 // Operations are the labels of file operations.
 var Operations = []string{
 	string(opCreate), string(opOpen), string(opRead), string(opWrite), string(opTruncate),
-	string(opSync), string(opRename), string(opUnlink), string(opSyncDir), string(opJournal),
+	string(opSync), string(opRename), string(opUnlink), string(opSyncDir), string(opJournal), string(opPins),
 }
 
 // SetFault makes file operations fail for which fault returns an error. Nothing may be going on in the cache meanwhile.

@@ -13,6 +13,9 @@ import (
 //	index.db                     the bbolt file with a record for each complete blob
 //	index.db.damaged-<unix>      an index that could not be read, set aside
 //	unsynced                     a note of a run with SyncLazy
+//	pins                         the digests that must not be evicted, one in a line
+//	pins.new                     such a file that is being written
+//	pins.damaged-<unix>          one that could not be read in full, set aside
 //	blobs/<alg>/<2 hex>/<hex>    complete, verified content, named by its digest
 //	partial/<alg>-<hex>.<n>      content that is being filled, or rests; n sets two fills of one digest apart
 //	partial/….<n>.journal        what of that file can be relied on after a restart
@@ -23,6 +26,7 @@ import (
 // served: it is there for whoever looks after the disk, who may delete it at any time.
 const (
 	indexFile     = "index.db"
+	pinsFile      = "pins"
 	blobsDir      = "blobs"
 	partialDir    = "partial"
 	quarantineDir = "quarantine"

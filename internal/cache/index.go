@@ -2,6 +2,7 @@ package cache
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,17 +17,19 @@ const shardCount = 256
 // entry is complete content in the disk tier.
 type entry struct {
 	size int64
+	// stored is when the content was stored, in seconds since 1970, which fit until 2106.
+	stored uint32
+	// gone is set once the entry is out of the table, for the memory tier, which may still hold the content or take it.
+	gone atomic.Bool
 	// use is a Use: hits store it without a lock, and it is written out in batches. Of hits at once one may be lost, which
 	// is harmless.
 	use atomic.Uint64
-	// gone is set once the entry is out of the table, for the memory tier, which may still hold the content or take it.
-	gone atomic.Bool
 }
 
-// newEntry returns the entry of content of size bytes with what is known of its use.
-func newEntry(size int64, use Use) *entry {
-	e := &entry{size: size}
-	e.use.Store(uint64(use))
+// newEntry returns the entry of the content that a record describes.
+func newEntry(rec record) *entry {
+	e := &entry{size: rec.size, stored: uint32(min(max(0, rec.stored), math.MaxUint32))}
+	e.use.Store(uint64(rec.use))
 	return e
 }
 
@@ -46,6 +49,8 @@ type shard struct {
 	fills   map[oci.Digest]*fill
 	// parts holds what failed fills had received, for the next fill of the digest.
 	parts map[oci.Digest]*part
+	// pins is what must not be evicted, stored or not.
+	pins map[oci.Digest]struct{}
 }
 
 // index is the table of all content, in memory. The bbolt file (records.go) is its durable copy.
@@ -61,6 +66,7 @@ func newIndex() *index {
 		x.shards[i].entries = make(map[oci.Digest]*entry)
 		x.shards[i].fills = make(map[oci.Digest]*fill)
 		x.shards[i].parts = make(map[oci.Digest]*part)
+		x.shards[i].pins = make(map[oci.Digest]struct{})
 	}
 	return x
 }
@@ -98,6 +104,18 @@ func (x *index) take(d oci.Digest, e *entry) bool {
 	s := x.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return x.takeLocked(s, d, e)
+}
+
+// takeUnpinned is take for an eviction: what was pinned since it was chosen stays.
+func (x *index) takeUnpinned(d oci.Digest, e *entry) bool {
+	s := x.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.pinnedLocked(d) && x.takeLocked(s, d, e)
+}
+
+func (x *index) takeLocked(s *shard, d oci.Digest, e *entry) bool {
 	if s.entries[d] != e {
 		return false
 	}
@@ -115,6 +133,20 @@ func (x *index) each(visit func(oci.Digest, *entry)) {
 		s.mu.RLock()
 		for d, e := range s.entries {
 			visit(d, e)
+		}
+		s.mu.RUnlock()
+	}
+}
+
+// eachUnpinned is each for what may be evicted.
+func (x *index) eachUnpinned(visit func(oci.Digest, *entry)) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		for d, e := range s.entries {
+			if len(s.pins) == 0 || !s.pinnedLocked(d) {
+				visit(d, e)
+			}
 		}
 		s.mu.RUnlock()
 	}

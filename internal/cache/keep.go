@@ -101,7 +101,7 @@ func (c *Cache) writeJournal(p *part, claimed *claim) error {
 		return fmt.Errorf("sync partial file: %w", err)
 	}
 	p.journal.touched = true
-	if err := c.disk.replace(journalPath(p.path), claimed.encode()); err != nil {
+	if err := c.disk.replace(opJournal, journalPath(p.path), claimed.encode()); err != nil {
 		return err
 	}
 	p.journal.claimed, p.journal.at = claimed.present.total(), time.Now()

@@ -59,7 +59,7 @@ func (q *quarantine) removeOldest() quarantined {
 func (c *Cache) heal(d oci.Digest, e *entry, cause error) {
 	c.names.Lock()
 	defer c.names.Unlock()
-	if len(c.withdraw([]victim{{digest: d, entry: e}})) == 0 {
+	if len(c.withdraw([]victim{{digest: d, entry: e}}, c.index.take)) == 0 {
 		return // somebody else was faster
 	}
 	if errors.Is(cause, fs.ErrNotExist) {

@@ -98,7 +98,7 @@ func (c *Cache) evict(need int64) bool {
 		return true
 	}
 	slack := c.room.limit / 50
-	freed += c.discardAll(c.coldest(need - freed + slack))
+	freed += c.discardAll(c.coldest(need-freed+slack), c.index.takeUnpinned)
 	if freed < need {
 		freed += c.emptyQuarantine()
 	}
@@ -108,7 +108,7 @@ func (c *Cache) evict(need int64) bool {
 // coldest returns the contents that the policy evicts for need bytes.
 func (c *Cache) coldest(need int64) []victim {
 	all := make([]Candidate[victim], 0, c.index.blobs.Load())
-	c.index.each(func(d oci.Digest, e *entry) {
+	c.index.eachUnpinned(func(d oci.Digest, e *entry) {
 		all = append(all, Candidate[victim]{victim{d, e}, e.size, Use(e.use.Load())})
 	})
 	var victims []victim
@@ -119,13 +119,14 @@ func (c *Cache) coldest(need int64) []victim {
 }
 
 // discardAll removes contents in the order that a crash survives: out of the table, out of the index file, then unlinked.
-// A file left by a crash in between is found and taken in again by the next start. It returns the bytes freed.
-func (c *Cache) discardAll(victims []victim) int64 {
+// A file left by a crash in between is found and taken in again by the next start. What take refuses stays. It returns the
+// bytes freed.
+func (c *Cache) discardAll(victims []victim, take func(oci.Digest, *entry) bool) int64 {
 	// A fill that stores the same digest again must not have its new file unlinked by us.
 	c.names.Lock()
 	defer c.names.Unlock()
 	var freed int64
-	for _, v := range c.withdraw(victims) {
+	for _, v := range c.withdraw(victims, take) {
 		if err := c.disk.remove(v.digest); err != nil {
 			c.log.Warn("evicted content could not be unlinked; that is tried again later", "digest", v.digest, "error", err)
 			c.leftovers.add(blobPath(c.disk.dir, v.digest), v.entry.size)
@@ -138,13 +139,13 @@ func (c *Cache) discardAll(victims []victim) int64 {
 	return freed
 }
 
-// withdraw takes contents out of the table, the index file and memory, and returns those that were still there. Their
+// withdraw takes contents out of the table, the index file and memory, and returns those that take found still there. Their
 // files and their room are left to the caller, who holds names alone.
-func (c *Cache) withdraw(victims []victim) []victim {
+func (c *Cache) withdraw(victims []victim, take func(oci.Digest, *entry) bool) []victim {
 	taken := victims[:0:0]
 	digests := make([]oci.Digest, 0, len(victims))
 	for _, v := range victims {
-		if c.index.take(v.digest, v.entry) {
+		if take(v.digest, v.entry) {
 			taken = append(taken, v)
 			digests = append(digests, v.digest)
 		}

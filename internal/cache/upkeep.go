@@ -21,6 +21,7 @@ func (c *Cache) restore(rebuild bool) error {
 	if err := c.restoreQuarantine(); err != nil {
 		return err
 	}
+	c.restorePins()
 	if err := c.beginSync(); err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (c *Cache) restore(rebuild bool) error {
 
 // take puts complete content into the table, and its bytes into the account.
 func (c *Cache) take(rec record) bool {
-	if !c.index.put(rec.digest, newEntry(rec.size, rec.use)) {
+	if !c.index.put(rec.digest, newEntry(rec)) {
 		return false
 	}
 	c.room.hold(rec.size)
