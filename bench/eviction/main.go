@@ -55,21 +55,21 @@ func main() {
 	catalogue := newRegistry(seed).bytes()
 	daily, rollout := dailyTrace(seed), rolloutTrace(seed)
 	fmt.Printf("%d images, %.0f GB, seed %d; hit ratios in percent, by requests / by bytes\n\n", images, float64(catalogue)/1e9, seed)
-	fmt.Println("| cache | policy | daily | rollout | during scan | without scan | lost by scan |")
-	fmt.Println("|---|---|---|---|---|---|---|")
+	fmt.Println("| cache | policy | daily | rollout | large | during scan | without scan | lost by scan |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, percent := range []int64{5, 10, 25} {
 		limit := catalogue * percent / 100
-		scan, quiet := scanTrace(seed, 10*limit), scanTrace(seed, 0)
+		large, scan, quiet := largeTrace(seed, limit), scanTrace(seed, 10*limit), scanTrace(seed, 0)
 		for _, p := range policies {
 			f := func(trace []request) ratio { return run(p.make(limit), limit, trace) }
-			row(fmt.Sprintf("%d %%", percent), p.name, f(daily), f(rollout), f(scan), f(quiet))
+			row(fmt.Sprintf("%d %%", percent), p.name, f(daily), f(rollout), f(large), f(scan), f(quiet))
 		}
 	}
 }
 
-func row(size, name string, daily, rollout, scan, quiet ratio) {
+func row(size, name string, daily, rollout, large, scan, quiet ratio) {
 	fmt.Printf("| %s | %s |", size, name)
-	for _, r := range []ratio{daily, rollout, scan, quiet} {
+	for _, r := range []ratio{daily, rollout, large, scan, quiet} {
 		fmt.Printf(" %.1f / %.1f |", r.byRequests(), r.byBytes())
 	}
 	fmt.Printf(" %.1f / %.1f |\n", 100-100*scan.byRequests()/quiet.byRequests(), 100-100*scan.byBytes()/quiet.byBytes())

@@ -23,6 +23,11 @@ const (
 	rollouts     = 30 // a day
 	rolloutNodes = 100
 	rolloutTime  = 900
+	// A large image comes each day, is pulled by one node, and by the others later within the hour.
+	largeLayers = 10
+	largeNodes  = 50
+	largePause  = 300
+	largeTime   = 3600
 	// epoch is where time begins, so that no policy sees a time before 1970.
 	epoch = 1_700_000_000
 )
@@ -192,6 +197,37 @@ func (r *registry) rollOut(at int64) {
 	r.images[chosen] = slices.Concat(r.top(), kept, r.layers(2, 4e6))
 	for range rolloutNodes {
 		r.pull(at+r.random.Int64N(rolloutTime), r.images[chosen], r.pulled[r.random.IntN(nodes)])
+	}
+}
+
+// largeTrace is the daily set, and each day a new image of 15 to 30 percent of the cache. Only the pulls of those images
+// count; at best one of largeNodes misses.
+func largeTrace(seed uint64, limit int64) []request {
+	r := newRegistry(seed)
+	r.daily(0, days*day)
+	for i := range r.trace {
+		r.trace[i].counts = false
+	}
+	for d := int64(0); d < days; d++ {
+		r.rollOutLarge(d*day+day/2, float64(limit)*(0.15+0.15*r.random.Float64()))
+	}
+	return r.sorted()
+}
+
+// rollOutLarge lets all nodes pull a new image of size bytes.
+func (r *registry) rollOutLarge(at int64, size float64) {
+	layers := r.layers(largeLayers, 1e6)
+	var sum int64
+	for _, l := range layers {
+		sum += l.size
+	}
+	for i := range layers {
+		layers[i].size = int64(size * float64(layers[i].size) / float64(sum))
+	}
+	large := slices.Concat(r.top(), layers)
+	r.pull(at, large, nil)
+	for range largeNodes - 1 {
+		r.pull(at+largePause+r.random.Int64N(largeTime-largePause), large, nil)
 	}
 }
 

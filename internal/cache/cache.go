@@ -44,6 +44,7 @@ type Cache struct {
 	quarantine quarantine // guarded by names
 	evicting   sync.Mutex // one eviction at a time
 	pinning    sync.Mutex // one change of pins at a time, up to the table
+	pinWarning rate.Sometimes
 
 	// looked is closed when the first search for content without a record is over, and the limit holds.
 	looked chan struct{}
@@ -69,13 +70,14 @@ func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer
 		return nil, fmt.Errorf("make data directory: %w (set cache.dir to a directory that this user may write)", err)
 	}
 	c := &Cache{
-		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir, lazy: cfg.Sync == SyncLazy, boot: boot}, room: &room{limit: int64(cfg.MaxSize)},
+		log: log, index: newIndex(), disk: &disk{dir: cfg.Dir, lazy: cfg.Sync == SyncLazy, boot: boot}, room: newRoom(int64(cfg.MaxSize)),
 		space:       &space{dir: cfg.Dir, least: int64(cfg.MinFree), look: spaceOf},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
 		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
 		abandonSize: abandonSize, pace: usualPace(),
 		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
-		buffers: sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
+		pinWarning: rate.Sometimes{First: 1, Interval: pinWarningInterval},
+		buffers:    sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var err error
@@ -93,6 +95,9 @@ func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer
 	}
 	c.metrics = newMetrics(c, reg) // from now on somebody may look
 	c.upkeep.Go(func() { c.keepUp(!rebuild) })
+	if c.room.ahead > 0 {
+		c.upkeep.Go(c.evictAhead)
+	}
 	if cfg.Scrub.Rate > 0 {
 		c.upkeep.Go(func() { c.scrub(rate.NewLimiter(rate.Limit(cfg.Scrub.Rate), readSize)) })
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +31,7 @@ func (c *Cache) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkRecords(contents), c.checkRoom(contents))
+	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkRecords(contents), c.checkRoom(contents), c.checkPins(contents))
 	return errors.Join(problems...)
 }
 
@@ -113,6 +115,28 @@ func (c *Cache) checkRoom(contents map[oci.Digest]int64) error {
 	}
 	if c.room.taken > c.room.limit {
 		return fmt.Errorf("check room: %d bytes exceed the limit of %d", c.room.taken, c.room.limit)
+	}
+	return nil
+}
+
+// checkPins compares what is pinned with the file of pins, and counts the bytes.
+func (c *Cache) checkPins(contents map[oci.Digest]int64) error {
+	c.pinning.Lock()
+	defer c.pinning.Unlock()
+	pins := c.index.pinned()
+	text, err := c.disk.readPins()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("check pins: %w", err)
+	}
+	if written, damaged := parsePins(text); damaged || !maps.Equal(written, pins) {
+		return fmt.Errorf("check pins: %d are in the table, and not the same %d in the file", len(pins), len(written))
+	}
+	var sum int64
+	for d := range pins {
+		sum += contents[d]
+	}
+	if counted := c.index.pinnedBytes.Load(); counted != sum {
+		return fmt.Errorf("check pins: %d bytes are counted, %d are there", counted, sum)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -101,7 +102,7 @@ func crashChild(dir string) {
 				if _, err := os.Stdout.Write([]byte{'.'}); err != nil {
 					return // the parent is gone
 				}
-				crashStep(c, rand.IntN(20), rand.IntN(8))
+				crashStep(c, rand.IntN(20), rand.IntN(9))
 			}
 		})
 	}
@@ -116,6 +117,10 @@ func crashStep(c *cache.Cache, i, what int) {
 		c.Remove(d)
 	case 1, 2:
 		_ = c.Put(d, b) // there may be no room
+	case 3:
+		if len(b) < smallLimit { // what is left pinned leaves room for the others
+			_ = errors.Join(c.Pin(d), c.Unpin(d)) // nothing fails here
+		}
 	default:
 		o := newOrigin(b)
 		o.chunk = 50_000

@@ -9,6 +9,7 @@
 //   - A digest is in the table of complete content, or in that of fills in flight, or in neither. It moves from the second
 //     to the first without a gap.
 //   - Complete content, partial content, quarantine and reservations together never exceed the limit.
+//   - Pinned content is never evicted. What is pinned is in the table and in a file, which agree whenever no pin changes.
 //   - Removing content never disturbs an open reader: the file is unlinked, the descriptor lives on.
 //   - No reader of the whole content gets its last byte before the digest is verified.
 //
@@ -17,12 +18,12 @@
 // its digest goes on; files without one are swept by the next Open. Close leaves the same, with journals of all that has
 // come.
 //
-// Lock order: Cache.closing before Cache.evicting before journal.mu before Cache.names before shard.mu before fill.mu; all
-// others are taken last, and alone. No lock but the first four is ever held across a system call, and a hit takes none of
-// those.
+// Lock order: Cache.closing before Cache.pinning and Cache.evicting, which are never held together, before journal.mu before
+// Cache.names before shard.mu before fill.mu; all others are taken last, and alone. No lock but the first five is ever held
+// across a system call, and a hit takes none of those.
 //
 // What is evicted is chosen from one word for each content, which a hit stores without a lock (Use), by a function without
-// state (Coldest).
+// state (Coldest). A goroutine evicts before room is needed; a fill or a store evicts itself only when that came too late.
 //
 // DESIGN.md says why it is built this way.
 package cache

@@ -117,6 +117,7 @@ func TestColdestIsEvicted(t *testing.T) {
 			digests = append(digests, d)
 			time.Sleep(2 * time.Minute)
 		}
+		time.Sleep(time.Hour) // what is new has more room than its share for a while
 		used, err := c.Open(digests[0])
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +169,160 @@ func TestScan(t *testing.T) {
 			if _, ok := c.Stat(d); !ok {
 				t.Errorf("content %d of the daily set was evicted by the scan", i)
 			}
+		}
+	})
+}
+
+// TestLargeImageStays: a new image of a fifth of a full cache, pulled by one node, is still there for the others five minutes
+// later, and what is used daily makes room for it.
+func TestLargeImageStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const layer = 200 * kib
+		c, _ := limited(t, 50*layer)
+		c.SetAhead(layer)
+		put := func(from, n int) (digests []oci.Digest) {
+			for i := range n {
+				b, d := content(layer - from - i)
+				if err := c.Put(d, b); err != nil {
+					t.Fatal(err)
+				}
+				digests = append(digests, d)
+				time.Sleep(20 * time.Second)
+			}
+			return digests
+		}
+		daily := put(0, 44)
+		time.Sleep(24 * time.Hour)
+		for _, d := range daily {
+			hit(t, c, d)
+		}
+		put(100, 5)
+		time.Sleep(24 * time.Hour)
+		image := put(200, 10)
+		time.Sleep(5 * time.Minute)
+		if n := held(c, image); n != len(image) {
+			t.Errorf("%d of %d layers are still there", n, len(image))
+		}
+		if n := held(c, daily); n < 35 {
+			t.Errorf("%d of %d contents that are used daily are still there, want at least 35", n, len(daily))
+		}
+	})
+}
+
+// TestManifestsOutliveTheirLayers: as long as anything is left of an image, its manifest and its config are.
+func TestManifestsOutliveTheirLayers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := limited(t, 8*units.MiB)
+		random := rand.New(rand.NewPCG(rand.Uint64(), 0))
+		var images []storedImage
+		for n := range 30 {
+			images = append(images, storeImage(t, c, n))
+			for range 3 { // some images are asked for again, at least in part
+				time.Sleep(time.Duration(random.IntN(120)) * time.Minute)
+				images[random.IntN(len(images))].use(t, c, random)
+			}
+			for i, image := range images {
+				if image.layersLeft(c) > 0 && !image.complete(c) {
+					t.Fatalf("image %d has layers left, and has lost its manifest or its config", i)
+				}
+			}
+		}
+		if images[1].layersLeft(c) == len(images[1].layers) && images[2].layersLeft(c) == len(images[2].layers) {
+			t.Error("nothing was evicted")
+		}
+	})
+}
+
+// storedImage is what a mirror holds of an image: manifest and config, and layers.
+type storedImage struct{ top, layers []oci.Digest }
+
+func storeImage(t *testing.T, c *cache.Cache, n int) (image storedImage) {
+	t.Helper()
+	for i := range 2 {
+		b, d := content(2*kib + 10*n + i)
+		if err := c.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		image.top = append(image.top, d)
+	}
+	for i := range 3 {
+		b, d := content((200+100*i)*kib + n)
+		wantWhole(t, c, newOrigin(b).request(d), b)
+		image.layers = append(image.layers, d)
+	}
+	cachetest.Settle(c)
+	return image
+}
+
+// use asks for what is there of manifest and config, and then for some of the layers: a node has the others.
+func (i storedImage) use(t *testing.T, c *cache.Cache, random *rand.Rand) {
+	for _, d := range append(i.top, i.layers[random.IntN(len(i.layers)+1):]...) {
+		if _, ok := c.Stat(d); ok {
+			hit(t, c, d)
+		}
+	}
+}
+
+func (i storedImage) complete(c *cache.Cache) bool { return held(c, i.top) == len(i.top) }
+
+func (i storedImage) layersLeft(c *cache.Cache) int { return held(c, i.layers) }
+
+func held(c *cache.Cache, digests []oci.Digest) (n int) {
+	for _, d := range digests {
+		if _, ok := c.Stat(d); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// TestEvictionAhead: room is made before it is needed, as much as was asked for and not much more, so that a fill finds it.
+func TestEvictionAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := limited(t, 16*units.MiB)
+		const ahead = 2 * mib
+		c.SetAhead(ahead)
+		for i := range 40 {
+			b, d := content(400*kib + i)
+			if free := c.Free(); free < int64(len(b)) {
+				t.Fatalf("only %d bytes are free for %d", free, len(b))
+			}
+			if err := c.Put(d, b); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if free := c.Free(); free < ahead {
+				t.Fatalf("%d bytes are free, want at least %d", free, ahead)
+			}
+		}
+		if free := c.Free(); free > 2*ahead+mib/2 {
+			t.Errorf("%d bytes are free, want hardly more than %d", free, 2*ahead)
+		}
+	})
+}
+
+// TestEvictionAheadOfPins: when nothing may be evicted, the eviction in the background waits, and goes on when something may.
+func TestEvictionAheadOfPins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := limited(t, 4*units.MiB)
+		c.SetAhead(mib)
+		b, d := content(7 * mib / 2)
+		if err := errors.Join(c.Pin(d), c.Put(d, b)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		wantPinned(t, c, d, true)
+		if err := c.Unpin(d); err != nil {
+			t.Fatal(err)
+		}
+		small, smallDigest := content(100)
+		if err := c.Put(smallDigest, small); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if free := c.Free(); free < 2*mib {
+			t.Errorf("%d bytes are free, want %d", free, 2*mib)
 		}
 	})
 }

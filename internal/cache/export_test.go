@@ -38,6 +38,22 @@ func (c *Cache) DiskBytes() int64 {
 // OpenOn opens a cache as if the machine had been started under the name boot.
 var OpenOn = openOn
 
+// SetAhead makes the eviction in the background keep n bytes free, and start if the cache is too small for one. No fill may
+// have been started yet.
+func (c *Cache) SetAhead(n int64) {
+	if c.room.ahead == 0 {
+		c.upkeep.Go(c.evictAhead)
+	}
+	c.room.ahead = n
+}
+
+// Free returns how many bytes of the limit are free.
+func (c *Cache) Free() int64 {
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	return c.room.limit - c.room.taken
+}
+
 // Claimed returns how many bytes the journals in a data directory claim, and how many good journals there are.
 func Claimed(dir string) (claimed int64, journals int) {
 	names, _ := filepath.Glob(filepath.Join(dir, partialDir, "*"+journalSuffix))

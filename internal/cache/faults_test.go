@@ -65,6 +65,7 @@ func (f faulty) everything() {
 	f.fill(small, true, false)
 	f.put(small + 1)
 	f.put(mib)
+	f.pin(small)
 	for range 2 {
 		f.hit(small)
 		f.hit(large)
@@ -84,6 +85,13 @@ func (f faulty) failed(what string, err error) {
 		return // an eviction that fails makes no room
 	}
 	f.t.Errorf("%s (strict: %v): %v", what, f.strict, err)
+}
+
+// pin pins content and lets it go again.
+func (f faulty) pin(n int) {
+	_, d := content(n)
+	f.failed("pin", f.cache.Pin(d))
+	f.failed("unpin", f.cache.Unpin(d))
 }
 
 func (f faulty) put(n int) {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -56,8 +57,8 @@ type shard struct {
 // index is the table of all content, in memory. The bbolt file (records.go) is its durable copy.
 type index struct {
 	shards [shardCount]shard
-	// bytes and blobs count the entries.
-	bytes, blobs atomic.Int64
+	// bytes and blobs count the entries, pinnedBytes those that are pinned.
+	bytes, blobs, pinnedBytes atomic.Int64
 }
 
 func newIndex() *index {
@@ -95,8 +96,7 @@ func (x *index) put(d oci.Digest, e *entry) bool {
 
 func (x *index) addLocked(s *shard, d oci.Digest, e *entry) {
 	s.entries[d] = e
-	x.bytes.Add(e.size)
-	x.blobs.Add(1)
+	x.countLocked(s, d, 1, e.size)
 }
 
 // take removes the entry e of d and reports whether it was still there.
@@ -121,9 +121,17 @@ func (x *index) takeLocked(s *shard, d oci.Digest, e *entry) bool {
 	}
 	delete(s.entries, d)
 	e.gone.Store(true)
-	x.bytes.Add(-e.size)
-	x.blobs.Add(-1)
+	x.countLocked(s, d, -1, -e.size)
 	return true
+}
+
+// countLocked counts an entry of d that came or went.
+func (x *index) countLocked(s *shard, d oci.Digest, blobs, bytes int64) {
+	x.blobs.Add(blobs)
+	x.bytes.Add(bytes)
+	if s.pinnedLocked(d) {
+		x.pinnedBytes.Add(bytes)
+	}
 }
 
 // each calls visit for all complete content, shard by shard; the shard's lock is held meanwhile, so visit is short.
@@ -138,18 +146,30 @@ func (x *index) each(visit func(oci.Digest, *entry)) {
 	}
 }
 
-// eachUnpinned is each for what may be evicted.
-func (x *index) eachUnpinned(visit func(oci.Digest, *entry)) {
-	for i := range x.shards {
-		s := &x.shards[i]
-		s.mu.RLock()
-		for d, e := range s.entries {
-			if len(s.pins) == 0 || !s.pinnedLocked(d) {
-				visit(d, e)
+// candidates returns all that may be evicted. It holds the lock of a shard only while it copies that.
+func (x *index) candidates() iter.Seq[Candidate[victim]] {
+	return func(yield func(Candidate[victim]) bool) {
+		var batch []Candidate[victim]
+		for i := range x.shards {
+			batch = x.shards[i].appendCandidates(batch[:0])
+			for _, c := range batch {
+				if !yield(c) {
+					return
+				}
 			}
 		}
-		s.mu.RUnlock()
 	}
+}
+
+func (s *shard) appendCandidates(to []Candidate[victim]) []Candidate[victim] {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for d, e := range s.entries {
+		if !s.pinnedLocked(d) {
+			to = append(to, Candidate[victim]{victim{d, e}, e.size, Use(e.use.Load())})
+		}
+	}
+	return to
 }
 
 // contents returns the complete content of a shard as it is now.

@@ -82,15 +82,16 @@ type gauges struct{ cache *Cache }
 var (
 	_ prometheus.Collector = (*gauges)(nil)
 
-	bytesDesc = prometheus.NewDesc("mirror_cache_bytes", "Bytes held, by tier; partial is what fills have received so far.", []string{"tier"}, nil)
-	blobsDesc = prometheus.NewDesc("mirror_cache_blobs", "Blobs held, by tier.", []string{"tier"}, nil)
-	fillsDesc = prometheus.NewDesc("mirror_fills_in_flight", "Fills that are running.", nil, nil)
-	freeDesc  = prometheus.NewDesc("mirror_cache_free_bytes", "Bytes that the file system of the data directory has left.", nil, nil)
-	limitDesc = prometheus.NewDesc("mirror_cache_limit_bytes", "The size limit of the disk tier, partial content included.", nil, nil)
+	bytesDesc  = prometheus.NewDesc("mirror_cache_bytes", "Bytes held, by tier; partial is what fills have received so far.", []string{"tier"}, nil)
+	blobsDesc  = prometheus.NewDesc("mirror_cache_blobs", "Blobs held, by tier.", []string{"tier"}, nil)
+	fillsDesc  = prometheus.NewDesc("mirror_fills_in_flight", "Fills that are running.", nil, nil)
+	pinnedDesc = prometheus.NewDesc("mirror_cache_pinned_bytes", "Bytes of the disk tier that are pinned, and never evicted.", nil, nil)
+	freeDesc   = prometheus.NewDesc("mirror_cache_free_bytes", "Bytes that the file system of the data directory has left.", nil, nil)
+	limitDesc  = prometheus.NewDesc("mirror_cache_limit_bytes", "The size limit of the disk tier, partial content included.", nil, nil)
 )
 
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bytesDesc, blobsDesc, fillsDesc, limitDesc, freeDesc} {
+	for _, d := range []*prometheus.Desc{bytesDesc, pinnedDesc, blobsDesc, fillsDesc, limitDesc, freeDesc} {
 		ch <- d
 	}
 }
@@ -106,6 +107,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(bytesDesc, c.index.bytes.Load(), "disk")
 	gauge(blobsDesc, c.index.blobs.Load(), "disk")
+	gauge(pinnedDesc, c.index.pinnedBytes.Load())
 	fills, parts, bytes := c.partial()
 	gauge(bytesDesc, bytes, "partial")
 	gauge(blobsDesc, fills+parts, "partial")

@@ -21,6 +21,7 @@ type model struct {
 	cfg     cache.Config
 	cache   *cache.Cache
 	stored  map[oci.Digest][]byte
+	pinned  map[oci.Digest]bool
 	readers sync.WaitGroup
 }
 
@@ -29,7 +30,7 @@ func TestModel(t *testing.T) { synctest.Test(t, testModel) }
 
 func testModel(t *testing.T) {
 	seed := rand.Uint64()
-	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 0)), stored: make(map[oci.Digest][]byte)}
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 0)), stored: make(map[oci.Digest][]byte), pinned: make(map[oci.Digest]bool)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d", seed)
@@ -69,6 +70,8 @@ func (m *model) step() {
 		m.stored[d] = b
 	case what < 75:
 		m.failingFill(d, b)
+	case what < 80:
+		m.pin()
 	case what < 98:
 		_, was := m.stored[d]
 		if got := m.cache.Remove(d); got != was {
@@ -78,8 +81,26 @@ func (m *model) step() {
 	default:
 		m.restart()
 	}
-	if size, ok := m.cache.Stat(d); ok != (m.stored[d] != nil) || ok && size != int64(len(b)) {
-		m.t.Errorf("%d bytes: stored %v with size %d, want %v", len(b), ok, size, m.stored[d] != nil)
+	got, ok := m.cache.Content(d)
+	if ok != (m.stored[d] != nil) || ok && (got.Size != int64(len(b)) || got.Pinned != m.pinned[d]) {
+		m.t.Errorf("%d bytes: stored %v as %+v, want stored %v, pinned %v", len(b), ok, got, m.stored[d] != nil, m.pinned[d])
+	}
+}
+
+// pin pins some contents, or gives them free, stored or not.
+func (m *model) pin() {
+	change, pinned := m.cache.Pin, true
+	if m.random.IntN(2) == 0 {
+		change, pinned = m.cache.Unpin, false
+	}
+	var digests []oci.Digest
+	for range m.random.IntN(4) {
+		_, d := m.content()
+		digests = append(digests, d)
+		m.pinned[d] = pinned
+	}
+	if err := change(digests...); err != nil {
+		m.t.Error(err)
 	}
 }
 
@@ -189,8 +210,8 @@ func (m *model) restart() {
 		m.t.Error(err)
 	}
 	for d, b := range m.stored {
-		if size, ok := m.cache.Stat(d); !ok || size != int64(len(b)) {
-			m.t.Errorf("after a restart: stored %v with %d bytes, want %d", ok, size, len(b))
+		if got, ok := m.cache.Content(d); !ok || got.Size != int64(len(b)) || got.Pinned != m.pinned[d] {
+			m.t.Errorf("after a restart: stored %v as %+v, want %d bytes, pinned %v", ok, got, len(b), m.pinned[d])
 		}
 	}
 }
@@ -209,8 +230,15 @@ func testModelUnderPressure(t *testing.T) {
 	cfg := cachetest.Config(t)
 	cfg.Dir, cfg.MaxSize = memoryDir(t), 5*units.MiB/2
 	cfg.Memory = cache.MemoryConfig{MaxSize: units.MiB, MaxBlob: 32 * units.KiB}
-	for round := range uint64(3) {
+	b, kept := content(pressedKept)
+	for round := range uint64(4) {
 		c := cachetest.Unchecked(t, cfg)
+		if round%2 == 1 {
+			c.SetAhead(300 * kib)
+		}
+		if err := errors.Join(c.Put(kept, b), c.Pin(kept)); err != nil {
+			t.Fatal(err)
+		}
 		var wg sync.WaitGroup
 		for worker := range uint64(6) {
 			wg.Go(func() {
@@ -222,22 +250,45 @@ func testModelUnderPressure(t *testing.T) {
 		}
 		wg.Wait()
 		cachetest.Settle(c)
+		wantPinned(t, c, kept, true)
 		if err := errors.Join(c.Check(t.Context()), c.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
+// pinForAWhile pins content, sometimes removes it nevertheless, and lets it go. Others do so at the same time.
+func pinForAWhile(t *testing.T, c *cache.Cache, d oci.Digest, random *rand.Rand) {
+	if err := c.Pin(d); err != nil {
+		t.Error(err)
+	}
+	if random.IntN(2) == 0 {
+		c.Remove(d)
+	}
+	if err := c.Unpin(d); err != nil {
+		t.Error(err)
+	}
+}
+
+// pressedKept is the size of the content that pressed asks for and that stays pinned.
+const pressedKept = 30 * kib
+
 // pressed does one random thing.
 func pressed(t *testing.T, c *cache.Cache, random *rand.Rand) {
-	b, d := content([]int{0, 100, 10 * kib, 20 * kib, 200 * kib, 300 * kib, smallLimit + 1, smallLimit + 2}[random.IntN(8)])
-	switch random.IntN(5) {
+	b, d := content([]int{0, 100, 10 * kib, 20 * kib, pressedKept, 200 * kib, 300 * kib, smallLimit + 1, smallLimit + 2}[random.IntN(9)])
+	switch random.IntN(6) {
 	case 0:
+		if len(b) != pressedKept {
+			pinForAWhile(t, c, d, random)
+		}
+	case 1:
 		if err := c.Put(d, b); err != nil && !errors.Is(err, cache.ErrNoRoom) {
 			t.Error(err)
 		}
-	case 1:
-		c.Remove(d)
+	case 2:
+		if len(b) != pressedKept {
+			c.Remove(d)
+		}
 	default:
 		o := newOrigin(b)
 		o.chunk = 60_000

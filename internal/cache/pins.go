@@ -121,31 +121,29 @@ func (x *index) pinned() map[oci.Digest]struct{} {
 	return all
 }
 
-// pinnedBytes returns how many bytes of what is stored are pinned.
-func (x *index) pinnedBytes() (sum int64) {
-	for i := range x.shards {
-		s := &x.shards[i]
-		s.mu.RLock()
-		for d := range s.pins {
-			if e := s.entries[d]; e != nil {
-				sum += e.size
-			}
-		}
-		s.mu.RUnlock()
-	}
-	return sum
-}
-
 // changePin applies a change to the pins of d's shard.
 func (x *index) changePin(d oci.Digest, change func(map[oci.Digest]struct{}, oci.Digest)) {
 	s := x.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.pinnedBytesLocked(d)
 	change(s.pins, d)
+	x.pinnedBytes.Add(s.pinnedBytesLocked(d) - before)
+}
+
+// pinnedBytesLocked returns the size of d if it is stored and pinned, else 0.
+func (s *shard) pinnedBytesLocked(d oci.Digest) int64 {
+	if e := s.entries[d]; e != nil && s.pinnedLocked(d) {
+		return e.size
+	}
+	return 0
 }
 
 // pinnedLocked reports whether d is pinned.
 func (s *shard) pinnedLocked(d oci.Digest) bool {
+	if len(s.pins) == 0 {
+		return false // the usual case, which an eviction asks for everything there is
+	}
 	_, ok := s.pins[d]
 	return ok
 }

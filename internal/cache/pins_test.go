@@ -3,11 +3,14 @@ package cache_test
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"mirror/internal/cache"
 	"mirror/internal/cache/cachetest"
@@ -158,5 +161,41 @@ func TestPinFails(t *testing.T) {
 	}
 	if err := c.Pin(d); !errors.Is(err, cache.ErrClosed) {
 		t.Errorf("got %v, want ErrClosed", err)
+	}
+}
+
+// TestPinsFillTheCache: what pins leave no room for is passed through and evicts nothing, and one warning says why.
+func TestPinsFillTheCache(t *testing.T) {
+	var log bytes.Buffer
+	cfg := cachetest.Config(t)
+	cfg.Dir, cfg.MaxSize = memoryDir(t), 4*units.MiB
+	c, err := cache.Open(cfg, slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned, pinnedDigest := content(3 * mib)
+	other, otherDigest := content(mib / 2)
+	if err := errors.Join(c.Put(pinnedDigest, pinned), c.Put(otherDigest, other), c.Pin(pinnedDigest)); err != nil {
+		t.Fatal(err)
+	}
+	large, d := content(2 * mib)
+	for range 3 {
+		r := newOrigin(large).request(d)
+		if err := fill(t, c, r).Ready(t.Context()); !errors.Is(err, cache.ErrNoRoom) {
+			t.Errorf("got %v, want ErrNoRoom", err)
+		}
+		passed := c.Pass(r)
+		wantRange(t, passed, 0, large)
+		_ = passed.Close()
+	}
+	if _, ok := c.Stat(otherDigest); !ok {
+		t.Error("content was evicted for what cannot fit beside the pins")
+	}
+	cachetest.Settle(c)
+	if err := errors.Join(c.Check(t.Context()), c.Close()); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "pinned content leaves no room"); n != 1 {
+		t.Errorf("%d warnings, want one:\n%s", n, log.String())
 	}
 }

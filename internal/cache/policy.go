@@ -1,9 +1,8 @@
 package cache
 
 import (
-	"cmp"
+	"iter"
 	"math"
-	"slices"
 )
 
 // The numbers of the policy. They were chosen by measurement: docs/decisions/0009-eviction.md has the table, and
@@ -21,6 +20,10 @@ const (
 	smallLead = 10
 	// newcomerShare is the part of the limit, as a divisor, that content used only once may keep against all other.
 	newcomerShare = 10
+	// fresh is for how many seconds newcomers have the larger freshShare: a new image that one node has pulled is still
+	// there when the others come some minutes later, though it is much larger than a tenth.
+	fresh      = 20 * 60
+	freshShare = 3
 )
 
 // Use is when content was last used and how much it was used before, in one word so that a hit can store it atomically:
@@ -76,52 +79,42 @@ type Candidate[K any] struct {
 	Use  Use
 }
 
-// Coldest chooses contents to evict from a cache of limit bytes: together they have at least need bytes, or they are all
-// there are. Newcomers go first while they have more than their share, so that a scan displaces only what it brought
-// itself; below their share they stay, so that what is new has time to be asked for again.
-func Coldest[K any](all []Candidate[K], need, limit int64) []Candidate[K] {
-	newcomers, regulars, surplus := rank(all)
-	surplus -= limit / newcomerShare
-	var chosen []Candidate[K]
-	for need > 0 && len(newcomers)+len(regulars) > 0 {
-		from := &regulars
-		if len(regulars) == 0 || surplus > 0 && len(newcomers) > 0 {
-			from = &newcomers
-			surplus -= all[newcomers[0].index].Size
+// Coldest chooses contents to evict from a cache of limit bytes at a time in seconds since 1970, coldest first: together
+// they have at least need bytes, or they are all there are. Newcomers go first while they have more than their share, so
+// that a scan displaces only what it brought itself; below their share they stay, so that what is new has time to be asked
+// for again. It costs memory for what it chooses, not for what there is.
+func Coldest[K any](all iter.Seq[Candidate[K]], need, limit, now int64) []Candidate[K] {
+	newcomers, regulars := newSelection[K](need), newSelection[K](need)
+	var newBytes int64
+	for c := range all {
+		if c.Use.newcomer() {
+			newBytes += c.Size
+			newcomers.offer(c)
+		} else {
+			regulars.offer(c)
 		}
-		coldest := all[(*from)[0].index]
-		*from = (*from)[1:]
+	}
+	newcomers.trim()
+	regulars.trim()
+	var chosen []Candidate[K]
+	for need > 0 && len(newcomers.kept)+len(regulars.kept) > 0 {
+		from := regulars
+		if len(regulars.kept) == 0 || len(newcomers.kept) > 0 && newBytes > newcomers.kept[0].Use.share(limit, now) {
+			from = newcomers
+			newBytes -= from.kept[0].Size
+		}
+		coldest := from.kept[0].Candidate
+		from.kept = from.kept[1:]
 		chosen = append(chosen, coldest)
 		need -= coldest.Size
 	}
 	return chosen
 }
 
-// place is a candidate's place in the order, by its index.
-type place struct {
-	index int
-	worth float64
-}
-
-// rank sorts newcomers and all others by worth, the least first, and counts the bytes of newcomers. Both share one slice,
-// filled from its two ends, because with a million blobs each copy counts.
-func rank[K any](all []Candidate[K]) (newcomers, regulars []place, newBytes int64) {
-	places := make([]place, len(all))
-	n, m := 0, len(all)
-	for i, c := range all {
-		p := place{i, c.Use.worth(c.Size)}
-		if c.Use.newcomer() {
-			places[n] = p
-			n++
-			newBytes += c.Size
-		} else {
-			m--
-			places[m] = p
-		}
+// share is how many bytes newcomers may keep against all other content when the oldest of them has this use.
+func (u Use) share(limit, now int64) int64 {
+	if now-u.At() < fresh {
+		return limit / freshShare
 	}
-	newcomers, regulars = places[:n], places[n:]
-	byWorth := func(a, b place) int { return cmp.Compare(a.worth, b.worth) }
-	slices.SortFunc(newcomers, byWorth)
-	slices.SortFunc(regulars, byWorth)
-	return newcomers, regulars, newBytes
+	return limit / newcomerShare
 }

@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -21,10 +22,10 @@ func used(first int64, again ...int64) cache.Use {
 	return u
 }
 
-// order is the order in which a cache of limit bytes gives contents up, by key.
-func order(limit int64, all ...cache.Candidate[string]) []string {
+// order is the order in which a cache of limit bytes gives contents up at a time, by key.
+func order(limit, now int64, all ...cache.Candidate[string]) []string {
 	var keys []string
-	for _, c := range cache.Coldest(all, 1<<62, limit) {
+	for _, c := range cache.Coldest(slices.Values(all), 1<<62, limit, now) {
 		keys = append(keys, c.Key)
 	}
 	return keys
@@ -35,11 +36,16 @@ func TestColdest(t *testing.T) {
 	content := func(key string, size int64, u cache.Use) cache.Candidate[string] {
 		return cache.Candidate[string]{Key: key, Size: size, Use: u}
 	}
-	f := func(name string, limit int64, want []string, all ...cache.Candidate[string]) {
+	const later = 100 * policyDay
+	at := func(now int64, name string, limit int64, want []string, all ...cache.Candidate[string]) {
 		t.Helper()
-		if got := order(limit, all...); !slices.Equal(got, want) {
+		if got := order(limit, now, all...); !slices.Equal(got, want) {
 			t.Errorf("%s: evicted in the order %v, want %v", name, got, want)
 		}
+	}
+	f := func(name string, limit int64, want []string, all ...cache.Candidate[string]) {
+		t.Helper()
+		at(later, name, limit, want, all...)
 	}
 	f("of newcomers the oldest goes first", large, []string{"old", "new"},
 		content("new", large, used(2000)), content("old", large, used(1000)))
@@ -55,6 +61,30 @@ func TestColdest(t *testing.T) {
 		content("manifest", 2000, used(1000)), content("layer", large, used(1000)))
 	f("newcomers keep a tenth", 100*large, []string{"twice", "newcomer"},
 		content("newcomer", large, used(9000)), content("twice", large, used(0, 5000)))
+	image := []cache.Candidate[string]{
+		content("lower layer", 2*large, used(9000)), content("upper layer", large, used(9100)), content("twice", large, used(0, 5000)),
+	}
+	at(9100+300, "a new image keeps a third for some minutes", 10*large, []string{"twice", "lower layer", "upper layer"}, image...)
+	at(9100+3600, "and a tenth after that", 10*large, []string{"lower layer", "twice", "upper layer"}, image...)
+	at(9100+300, "and never more than a third", 8*large, []string{"lower layer", "twice", "upper layer"}, image...)
+}
+
+// TestColdestOfMany: what is chosen from more than is ever kept in mind at once is what sorting everything would choose.
+func TestColdestOfMany(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		all := make([]cache.Candidate[int], 10_000)
+		for i := range all {
+			first := random.Int64N(1 << 33)
+			all[i] = cache.Candidate[int]{Key: i, Size: random.Int64N(1 << 20), Use: used(first, first+policyDay)}
+		}
+		const limit = 1 << 33
+		choose := func(need int64) []cache.Candidate[int] { return cache.Coldest(slices.Values(all), need, limit, 1<<33) }
+		sorted, need := choose(1<<62), rapid.Int64Range(1, 1<<33).Draw(t, "need")
+		if chosen := choose(need); len(sorted) != len(all) || !slices.Equal(chosen, sorted[:len(chosen)]) {
+			t.Errorf("the %d chosen are not the first of %d in the order of all", len(chosen), len(sorted))
+		}
+	})
 }
 
 // TestColdestProperties: whatever is there, enough is chosen and no more than that, and nothing twice.
@@ -69,7 +99,7 @@ func TestColdestProperties(t *testing.T) {
 			sum += size
 		}
 		need := rapid.Int64Range(0, 1<<25).Draw(t, "need")
-		chosen := cache.Coldest(slices.Clone(all), need, rapid.Int64Range(0, 1<<25).Draw(t, "limit"))
+		chosen := cache.Coldest(slices.Values(all), need, rapid.Int64Range(0, 1<<25).Draw(t, "limit"), 1<<33)
 		checkChoice(t, chosen, need, sum)
 	})
 }
