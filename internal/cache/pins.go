@@ -67,22 +67,33 @@ func (c *Cache) changePins(verb string, digests []oci.Digest, change func(map[oc
 	return nil
 }
 
-// restorePins pins what earlier runs have pinned. A damaged file is set aside, and what can be read of it stays pinned.
-func (c *Cache) restorePins() {
+// restorePins pins what earlier runs have pinned. A damaged file is set aside, and what is good of it stays pinned; one that
+// cannot be read at all is left as it is, because the disk or this process is in trouble, and not the content of the file.
+func (c *Cache) restorePins() error {
 	text, err := c.disk.readPins()
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
+	}
+	path := filepath.Join(c.disk.dir, pinsFile)
+	if err != nil {
+		return fmt.Errorf("read pins: %w (to start without pins, move %s away)", err, path)
 	}
 	pins, damaged := parsePins(text)
 	for d := range pins {
 		c.index.changePin(d, addPin)
 	}
-	if err == nil && !damaged {
-		return
+	if !damaged {
+		return nil
 	}
-	aside := fmt.Sprintf("%s.damaged-%d", filepath.Join(c.disk.dir, pinsFile), time.Now().Unix())
-	err = errors.Join(err, c.disk.replace(opPins, aside, text), c.disk.writePins(pins))
-	c.log.Warn("the file of pins is damaged; what could be read of it is in "+aside+": pin again what is missing", "error", err)
+	aside := fmt.Sprintf("%s.damaged-%d", path, time.Now().Unix())
+	if err = c.disk.replace(opPins, aside, text); err == nil {
+		err = c.disk.writePins(pins)
+	}
+	if err != nil {
+		return fmt.Errorf("set damaged pins aside: %w", err)
+	}
+	c.log.Warn("the file of pins is damaged; what it had is in " + aside + ": pin again what is missing")
+	return nil
 }
 
 // parsePins reads the file of pins; damaged reports lines that are no digests.

@@ -133,6 +133,24 @@ func TestDamagedPins(t *testing.T) {
 	}
 }
 
+// TestPinsInTrouble: pins that cannot be read for a reason outside of the file are left where they are, and nothing that may
+// be pinned is evicted.
+func TestPinsInTrouble(t *testing.T) {
+	cfg := cachetest.Config(t)
+	path := filepath.Join(cfg.Dir, "pins")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := cache.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if !errors.Is(err, syscall.EISDIR) || !strings.Contains(err.Error(), "move "+path+" away") {
+		t.Errorf("got %v, want an error that says what to do", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Error(err)
+	}
+	cachetest.Open(t, cfg)
+}
+
 // TestPinFails: a pin that cannot be made durable is none.
 func TestPinFails(t *testing.T) {
 	c, _ := closable(t)

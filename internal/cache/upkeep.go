@@ -21,7 +21,9 @@ func (c *Cache) restore(rebuild bool) error {
 	if err := c.restoreQuarantine(); err != nil {
 		return err
 	}
-	c.restorePins()
+	if err := c.restorePins(); err != nil {
+		return err
+	}
 	if err := c.beginSync(); err != nil {
 		return err
 	}
