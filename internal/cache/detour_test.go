@@ -102,7 +102,13 @@ func TestDetourVerifies(t *testing.T) {
 				}
 				return o.from(ctx, want)
 			}
+			open := o.close(3*mib/2, 3*mib/2+1)
 			reader := start(fill(t, c, r), b, 0, -1)
+			synctest.Wait()
+			if reader.count() == 0 {
+				t.Error("the reader has not begun")
+			}
+			open()
 			<-reader.done
 			if reader.n >= n || !errors.Is(reader.err, cache.ErrWrongContent) {
 				t.Errorf("wrong byte %d: reader got %d bytes and %v", at, reader.n, reader.err)

@@ -10,5 +10,6 @@ func spaceOf(dir string) (free, all int64, err error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, 0, err
 	}
+	//nolint:unconvert // the types of these fields differ between systems
 	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize), nil
 }
