@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,14 +127,24 @@ func (c *Catalog) repository(name oci.Repository) *repository {
 	return c.repositories[name]
 }
 
-// intern is repository that gives an unknown name a number.
+// change calls f with the repository of that name, under its lock. An unknown name gets a number first.
+func (c *Catalog) change(name oci.Repository, f func(*repository)) *repository {
+	for {
+		r := c.intern(name)
+		if r.change(func() { f(r) }) {
+			return r
+		}
+	}
+}
+
+// intern is repository that gives an unknown name a number. What it returns may be gone by the time that it is used.
 func (c *Catalog) intern(name oci.Repository) *repository {
-	if r := c.repository(name); r != nil {
+	if r := c.repository(name); r != nil && !r.gone.Load() {
 		return r
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.repositories[name]; r != nil {
+	if r := c.repositories[name]; r != nil && !r.gone.Load() {
 		return r
 	}
 	r := newRepository(c.newNumber(), name)
@@ -165,17 +173,4 @@ func (c *Catalog) allRepositories() []*repository {
 		all = append(all, r)
 	}
 	return all
-}
-
-// Repositories returns the repositories that link d, sorted. It looks at every repository: good for inspection, not for
-// serving requests.
-func (c *Catalog) Repositories(d oci.Digest) []oci.Repository {
-	var linking []oci.Repository
-	for _, r := range c.allRepositories() {
-		if _, ok := r.link(d); ok {
-			linking = append(linking, r.name)
-		}
-	}
-	slices.SortFunc(linking, func(a, b oci.Repository) int { return strings.Compare(a.String(), b.String()) })
-	return linking
 }

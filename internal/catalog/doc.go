@@ -16,8 +16,10 @@
 //
 // # Size
 //
-// A link takes about 60 bytes of memory and 100 bytes of file; the package is made for a million of them. The file never
-// shrinks, freed pages are used again. A repository, once named, keeps its number for ever.
+// A link takes about 60 bytes of memory and 100 bytes of file; the package is made for a million of them. Links whose
+// content was evicted long ago are dropped by Prune, which somebody who knows the content calls now and then. The file
+// never shrinks, freed pages are used again. A repository keeps its number until it is forgotten, and nobody else gets that
+// number before a restart.
 //
 // # Crashes and damage
 //

@@ -18,6 +18,9 @@ type link struct {
 	size      int64
 	mediaType uint16
 	confirmed bool
+	// absent is since when the content is known not to be held, in hours since 1970; zero when it is, or nobody has looked
+	// (Prune). Only memory has it.
+	absent uint32
 }
 
 func (l link) public(types *mediaTypes) Link {
@@ -41,6 +44,7 @@ func (l link) merge(news link) link {
 	if better.mediaType == 0 {
 		better.mediaType = other.mediaType
 	}
+	better.absent = 0 // somebody cares again
 	return better
 }
 
@@ -64,14 +68,15 @@ func (c *Catalog) SetLinks(repo oci.Repository, links map[oci.Digest]Link) {
 	if len(links) == 0 {
 		return
 	}
-	r := c.intern(repo)
 	changed := false
-	for d, l := range links {
-		// The zero digest names nothing, and could not be read back.
-		if !d.IsZero() && r.setLink(d, l.private(c.mediaTypes)) {
-			changed = true
+	r := c.change(repo, func(r *repository) {
+		for d, l := range links {
+			// The zero digest names nothing, and could not be read back.
+			if !d.IsZero() && r.setLinkLocked(d, l.private(c.mediaTypes)) {
+				changed = true
+			}
 		}
-	}
+	})
 	if changed {
 		c.queue.add(r)
 	}
@@ -91,10 +96,9 @@ func (r *repository) link(d oci.Digest) (link, bool) {
 	return r.links.get(d)
 }
 
-// setLink reports whether it changed something. Most manifests are served more than once, and say nothing new.
-func (r *repository) setLink(d oci.Digest, l link) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// setLinkLocked reports whether it changed something that the disk should know. Most manifests are served more than once,
+// and say nothing new.
+func (r *repository) setLinkLocked(d oci.Digest, l link) bool {
 	old, ok := r.links.get(d)
 	if ok {
 		l = old.merge(l)
@@ -103,6 +107,10 @@ func (r *repository) setLink(d oci.Digest, l link) bool {
 		return false
 	}
 	r.links.set(d, l)
+	old.absent = 0
+	if ok && l == old {
+		return false
+	}
 	r.unsaved.links[d] = struct{}{}
 	return true
 }

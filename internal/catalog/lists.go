@@ -83,8 +83,12 @@ func (c *Catalog) SetList(repo oci.Repository, key string, l List) {
 		return
 	}
 	r := c.intern(repo)
-	dropped := c.lists.set(listName{r.id, key}, l)
-	c.metrics.listsDropped.Add(float64(dropped))
+	c.metrics.listsDropped.Add(float64(c.lists.set(listName{r.id, key}, l)))
+	for r.gone.Load() { // since it was found, so its lists are forgotten and this one is behind the door
+		c.lists.removeAll(r.id)
+		r = c.intern(repo)
+		c.metrics.listsDropped.Add(float64(c.lists.set(listName{r.id, key}, l)))
+	}
 	c.queue.add(r)
 }
 
@@ -131,6 +135,29 @@ func (ls *lists) remove(name listName) {
 	if entry.isHeld {
 		ls.held -= entry.size
 	}
+}
+
+// removeAll forgets the lists of a repository.
+func (ls *lists) removeAll(repository uint32) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for name := range ls.index {
+		if name.repository == repository {
+			ls.remove(name)
+		}
+	}
+}
+
+// hasAny reports whether there is a list of a repository.
+func (ls *lists) hasAny(repository uint32) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for name := range ls.index {
+		if name.repository == repository {
+			return true
+		}
+	}
+	return false
 }
 
 // makeRoom drops the oldest lists when there are too many, and some more, so that the work of finding the oldest is not

@@ -82,6 +82,8 @@ func TestModel(t *testing.T) {
 			"SetLinks":  m.setLinks,
 			"Unlink":    m.unlink,
 			"SetList":   m.setList,
+			"Remove":    m.remove,
+			"Prune":     m.prune,
 			"Reopen":    func(*rapid.T) { m.c = reopen(t, m.c, m.dir) },
 			"Crash":     func(*rapid.T) { m.crash(t) },
 		})
@@ -157,6 +159,25 @@ func (m *model) setList(t *rapid.T) {
 	body := rapid.StringN(0, 20, 40).Draw(t, "body")
 	m.c.SetList(repo, key, catalog.List{Body: []byte(body), CheckedAt: noon})
 	m.lists[tagName{repo, key}] = body
+}
+
+func (m *model) remove(t *rapid.T) {
+	repo := drawRepository.Draw(t, "repository")
+	if err := m.c.RemoveRepository(repo); err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(m.tags, func(name tagName, _ catalog.Tag) bool { return name.repo == repo })
+	maps.DeleteFunc(m.links, func(name linkName, _ catalog.Link) bool { return name.repo == repo })
+	maps.DeleteFunc(m.lists, func(name tagName, _ string) bool { return name.repo == repo })
+}
+
+// prune drops the links of one digest that is not held any more.
+func (m *model) prune(t *rapid.T) {
+	repo, d := drawRepository.Draw(t, "repository"), drawDigest(t)
+	for range 2 { // the first call marks
+		m.c.Prune(repo, 0, func(other oci.Digest) bool { return other != d })
+	}
+	delete(m.links, linkName{repo, d})
 }
 
 // crash goes on with the file as a killed process would leave it after its last SetTag.

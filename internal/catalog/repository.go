@@ -3,6 +3,7 @@ package catalog
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"mirror/internal/oci"
 )
@@ -11,6 +12,9 @@ import (
 type repository struct {
 	id   uint32 // stands for the name in keys
 	name oci.Repository
+	// gone is set, under mu, when the repository is forgotten. It knows nothing then and learns nothing more: what comes
+	// later belongs to another one of the same name, under another number.
+	gone atomic.Bool
 
 	mu      sync.RWMutex // guards all below
 	tags    map[string]Tag
@@ -34,10 +38,25 @@ func newChanges() changes {
 	return changes{tags: make(map[string]struct{}), links: make(map[oci.Digest]struct{})}
 }
 
+// change calls f under the lock, unless the repository is gone.
+func (r *repository) change(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone.Load() {
+		return false
+	}
+	f()
+	return true
+}
+
 // noteAll notes everything the repository holds as unsaved.
 func (r *repository) noteAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.noteAllLocked()
+}
+
+func (r *repository) noteAllLocked() {
 	r.unsaved.name = true
 	for tag := range r.tags {
 		r.unsaved.tags[tag] = struct{}{}
@@ -54,7 +73,10 @@ func (r *repository) takeUnsaved(types *mediaTypes) (changes, []operation) {
 	taken := r.unsaved
 	r.unsaved = newChanges()
 	operations := make([]operation, 0, 1+len(taken.tags)+len(taken.links))
-	if taken.name {
+	switch {
+	case taken.name && r.gone.Load():
+		operations = append(operations, deletion(repositoriesBucket, repositoryKey(r.id)))
+	case taken.name:
 		operations = append(operations, putRepository(r.id, r.name))
 	}
 	for tag := range taken.tags {

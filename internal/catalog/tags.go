@@ -39,8 +39,7 @@ func (c *Catalog) SetTag(repo oci.Repository, tag string, t Tag) error {
 	}
 	t.Descriptor.MediaType = c.mediaTypes.shared(t.Descriptor.MediaType)
 	t.CheckedAt = wholeMicroseconds(t.CheckedAt)
-	r := c.intern(repo)
-	r.setTag(tag, t)
+	r := c.change(repo, func(r *repository) { r.setTagLocked(tag, t) })
 	if err := c.queue.addAndWait(r); err != nil {
 		return fmt.Errorf("set tag %s: %w", tag, err)
 	}
@@ -85,9 +84,7 @@ func (c *Catalog) Tags(repo oci.Repository, after string, n int) []string {
 	return tags
 }
 
-func (r *repository) setTag(tag string, t Tag) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *repository) setTagLocked(tag string, t Tag) {
 	r.tags[tag] = t
 	r.unsaved.tags[tag] = struct{}{}
 }
