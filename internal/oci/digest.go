@@ -155,6 +155,14 @@ func (d Digest) Sum64() uint64 {
 	return v
 }
 
+// Compare orders digests as their text forms are ordered.
+func (d Digest) Compare(other Digest) int {
+	if d.alg != other.alg {
+		return int(d.alg) - int(other.alg)
+	}
+	return bytes.Compare(d.sum[:], other.sum[:])
+}
+
 // Hash returns a fresh running hash under d's algorithm.
 func (d Digest) Hash() hash.Hash { return d.alg.New() }
 

@@ -8,8 +8,7 @@ import (
 	"mirror/internal/oci"
 )
 
-// dockerHub is the one registry whose images have names of a single component, and the one that cannot have a dot in
-// the first component of a name.
+// dockerHub is the one registry that cannot have a dot in the first component of a name.
 const dockerHub = "docker.io"
 
 // registries knows which registries are configured. Nothing here is ever dialled: a name is looked up or refused.
@@ -40,12 +39,9 @@ func (s scope) namespace() string {
 	return ""
 }
 
-// repository checks the name. Docker Hub keeps its images of one component under library/, and users do not write it.
+// repository checks the name.
 func (s scope) repository() (oci.Repository, error) {
-	if s.registry == dockerHub && s.name != "" && !strings.Contains(s.name, "/") {
-		return oci.NewRepository(s.registry, "library/"+s.name)
-	}
-	return oci.NewRepository(s.registry, s.name)
+	return oci.FamiliarRepository(s.registry, s.name)
 }
 
 // resolve finds the registry that a request means. The first that applies wins: the ns parameter, the path prefix, the
