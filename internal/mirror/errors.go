@@ -12,6 +12,17 @@ import (
 // ErrNoUpstream means that the configuration names no upstream for the registry that was asked for.
 var ErrNoUpstream = errors.New("no upstream is configured for this registry")
 
+// What operators may be told about what they name.
+var (
+	// ErrNotHeld means that there is no such tag, or that the content is not in the cache, or not known to be the
+	// repository's.
+	ErrNotHeld = errors.New("is not held here: mirror list shows what is")
+	// ErrPinned means that content is pinned and so not removed.
+	ErrPinned = errors.New("is pinned: unpin it first")
+	// ErrNotPinned means that there is no pin of its own to take back.
+	ErrNotPinned = errors.New("has no pin of its own: mirror list shows what is pinned")
+)
+
 // calm reports whether stale content is a better answer than the error: the upstream is down, slow, limits us or talks
 // nonsense. When it says that content is gone or denied, that is the answer.
 func calm(err error) bool {

@@ -166,6 +166,7 @@ func (m *Mirror) fetch(ctx context.Context, up *upstream.Registry, repo oci.Repo
 		Body:       got.Body, Outcome: Miss, Source: Upstream,
 	}
 	m.link(repo, fetched, parsed)
+	m.pinArrival(repo, got.Digest, parsed.Children)
 	m.missing.forget(name{repo, ref, manifestKind})
 	m.missing.forget(name{repo, oci.Reference{Digest: got.Digest}, manifestKind})
 	return fetched, nil

@@ -42,6 +42,8 @@ type Mirror struct {
 	troubled *memo[tagName]                // tags whose last check failed
 	missing  *memo[name]                   // what upstream said is not there
 
+	managing sync.Mutex // one change by an operator at a time: each looks at everything before it acts
+
 	log     *slog.Logger
 	noStore throttle
 	metrics *metrics
@@ -81,6 +83,7 @@ func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 		m.open = m.open && r.Anonymous()
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.running.Go(m.keepNames)
 	return m
 }
 

@@ -133,7 +133,15 @@ func (r *Registry) Remove(repo string, d oci.Digest) {
 // AddImage adds an OCI image whose layers have random bytes of the given lengths, under a tag if that is not empty.
 // No two images are alike.
 func (r *Registry) AddImage(repo, tag string, layers ...int) Image {
+	return r.AddImageOver(repo, tag, nil, layers...)
+}
+
+// AddImageOver is AddImage for an image whose first layers are those of another, which may be in another repository.
+func (r *Registry) AddImageOver(repo, tag string, base []Content, layers ...int) Image {
 	image := Image{MediaType: oci.MediaTypeImageManifest}
+	for _, layer := range base {
+		image.Layers = append(image.Layers, r.add(repo, layer.MediaType, layer.Bytes))
+	}
 	for _, length := range layers {
 		image.Layers = append(image.Layers, r.addRandom(repo, length))
 	}
