@@ -27,7 +27,7 @@ type Admin struct {
 func New(_ Config, parts Parts, log *slog.Logger) *Admin {
 	log = log.With("component", "admin")
 	return &Admin{server: &http.Server{
-		Handler:           routes(parts),
+		Handler:           routes(parts, log),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -36,8 +36,8 @@ func New(_ Config, parts Parts, log *slog.Logger) *Admin {
 	}}
 }
 
-// routes is the map of the admin listener. What is not in it, and every method but GET and HEAD, gets a hint.
-func routes(parts Parts) http.Handler {
+// routes is the map of the admin listener. What is not in it gets a hint.
+func routes(parts Parts, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /readyz", ready(parts.Ready))
@@ -47,6 +47,7 @@ func routes(parts Parts) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	(&api{parts, log}).register(mux)
 	mux.HandleFunc("/", absent)
 	return mux
 }

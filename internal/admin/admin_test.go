@@ -18,12 +18,18 @@ import (
 // start serves an admin listener for one test and returns its base URL.
 func start(t *testing.T, parts admin.Parts) string {
 	t.Helper()
+	return startLogging(t, parts, io.Discard)
+}
+
+// startLogging is start with a log.
+func startLogging(t *testing.T, parts admin.Parts, log io.Writer) string {
+	t.Helper()
 	cfg := admin.Config{Listen: "127.0.0.1:0"}
 	ln, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := admin.New(cfg, parts, slog.New(slog.DiscardHandler))
+	a := admin.New(cfg, parts, slog.New(slog.NewTextHandler(log, nil)))
 	served := make(chan error, 1)
 	go func() { served <- a.Serve(ln) }()
 	t.Cleanup(func() {

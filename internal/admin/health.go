@@ -30,27 +30,29 @@ func ready(reasons func() []string) http.HandlerFunc {
 	}
 }
 
-// absence is the body of an answer to a request that nothing here answers.
-type absence struct {
-	Error string `json:"error"`
-	Hint  string `json:"hint"`
-}
-
 // absent answers what no route matches. The commonest mistake has a hint of its own: a client that was pointed at this
 // listener instead of the registry API.
 func absent(w http.ResponseWriter, r *http.Request) {
-	hint := "GET /livez, /readyz, /metrics or /debug/pprof/"
-	if r.URL.Path == "/v2" || strings.Contains(r.URL.Path+"/", "/v2/") {
+	hint := "GET /livez, /readyz, /metrics, /api/v1/status or /debug/pprof/"
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/api"):
+		hint = "GET /api/v1/status, /api/v1/tags or /api/v1/blobs; docs/api.md has all paths and methods"
+	case r.URL.Path == "/v2" || strings.Contains(r.URL.Path+"/", "/v2/"):
 		hint = "this is the admin listener (admin.listen); the registry API is answered at server.listen"
 	}
-	respond(w, http.StatusNotFound, absence{Error: "no such path, or no such method on it", Hint: hint})
+	respond(w, http.StatusNotFound, Problem{Error: "no such path, or no such method on it", Hint: hint})
 }
 
 // respond writes a JSON answer. A write error means that the client has gone, and nobody is left to be told.
 func respond(w http.ResponseWriter, status int, body any) {
+	writeHead(w, status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// writeHead writes status and headers of a JSON answer.
+func writeHead(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body)
 }

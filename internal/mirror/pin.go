@@ -45,11 +45,11 @@ func (m *Mirror) Unpin(s Subject) (Pinned, error) {
 	}
 	t := m.treeOf(root)
 	if !t.nodes[t.root].content.Pinned {
-		return Pinned{}, fmt.Errorf("%s: %w", s, ErrNotPinned)
+		return Pinned{}, fmt.Errorf("%s %w", s, ErrNotPinned)
 	}
 	kept, by := m.pinnedFromOutside(t)
 	if kept[t.root] {
-		return Pinned{}, fmt.Errorf("%s belongs to %s, which is pinned: %w", s, by, ErrNotPinned)
+		return Pinned{}, fmt.Errorf("%s %w; it belongs to %s, which is pinned", s, ErrNotPinned, by)
 	}
 	released := Pinned{Digest: t.root}
 	var digests []oci.Digest
@@ -97,7 +97,7 @@ func (m *Mirror) findHeld(s Subject) (oci.Descriptor, error) {
 		return root, err
 	}
 	if _, held := m.cache.Content(root.Digest); !held {
-		return root, fmt.Errorf("%s: %w", s, ErrNotHeld)
+		return root, fmt.Errorf("%s %w", s, ErrNotHeld)
 	}
 	return root, nil
 }

@@ -27,7 +27,7 @@ func (m *Mirror) Remove(s Subject) (Freed, error) {
 		return Freed{}, err
 	}
 	if content, _ := m.cache.Content(root.Digest); content.Pinned {
-		return Freed{}, fmt.Errorf("%s: %w", s, ErrPinned)
+		return Freed{}, fmt.Errorf("%s %w", s, ErrPinned)
 	}
 	if s.Reference.IsDigest() {
 		return m.discard(m.doomed(m.treeOf(root), true)), nil
@@ -43,7 +43,7 @@ func (m *Mirror) find(s Subject) (oci.Descriptor, error) {
 	if !s.Reference.IsDigest() {
 		tag, ok := m.catalog.Tag(s.Repository, s.Reference.Tag)
 		if !ok {
-			return oci.Descriptor{}, fmt.Errorf("%s: %w", s, ErrNotHeld)
+			return oci.Descriptor{}, fmt.Errorf("%s %w", s, ErrNotHeld)
 		}
 		return tag.Descriptor, nil
 	}
@@ -51,7 +51,7 @@ func (m *Mirror) find(s Subject) (oci.Descriptor, error) {
 	content, held := m.cache.Content(d)
 	mediaType, linked := m.mediaTypeOf(s.Repository, d)
 	if !held || !linked && s.Repository != (oci.Repository{}) {
-		return oci.Descriptor{}, fmt.Errorf("%s: %w", s, ErrNotHeld)
+		return oci.Descriptor{}, fmt.Errorf("%s %w", s, ErrNotHeld)
 	}
 	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: content.Size}, nil
 }
@@ -141,7 +141,7 @@ func (m *Mirror) RemoveRepository(repo oci.Repository) (Freed, error) {
 	m.managing.Lock()
 	defer m.managing.Unlock()
 	if !m.catalog.Knows(repo) {
-		return Freed{}, fmt.Errorf("repository %s: %w", repo, ErrNotHeld)
+		return Freed{}, fmt.Errorf("repository %s %w", repo, ErrNotHeld)
 	}
 	own, err := m.ownedBy(repo)
 	if err != nil {
@@ -167,7 +167,7 @@ func (m *Mirror) ownedBy(repo oci.Repository) ([]oci.Digest, error) {
 			continue
 		}
 		if content, _ := m.cache.Content(d); content.Pinned {
-			return nil, fmt.Errorf("%s: %w", Subject{repo, oci.Reference{Digest: d}}, ErrPinned)
+			return nil, fmt.Errorf("%s %w", Subject{repo, oci.Reference{Digest: d}}, ErrPinned)
 		}
 		own = append(own, d)
 	}
