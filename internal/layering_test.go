@@ -48,7 +48,7 @@ var ours = map[string]struct {
 			"internal/server", "internal/admin", "internal/config"),
 		"wiring knows every part, but not the process around it",
 	},
-	"cmd/mirror":     {words("internal/config", "internal/node"), "a command reads a configuration and runs a node; what it needs beyond that belongs below"},
+	"cmd/mirror":     {words("internal/config", "internal/node", "internal/admin"), "a command reads a configuration, and runs a node or asks one; what it needs beyond that belongs below"},
 	"bench/eviction": {words("internal/cache"), "it measures the policy that the cache runs, and nothing around it"},
 	"internal/e2e":   {nil, "scenarios use the program as a stranger would: through its commands, its wire and its files"},
 }

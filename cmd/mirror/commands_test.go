@@ -42,6 +42,15 @@ func TestExitCodes(t *testing.T) {
 	f(2, "", "unknown command", "serve", "now")
 	f(2, "", "unknown flag: --prot", "serve", "--prot", "5000")
 	f(2, "", "--log-level: got \"loud\"", "version", "--log-level", "loud")
+	f(0, "--repository", "", "help", "remove")
+	f(2, "", "accepts 1 arg(s), received 0", "remove")
+	f(2, "", "accepts 1 arg(s), received 2", "pin", "alpine", "debian")
+	f(2, "", "accepts at most 1 arg(s)", "list", "alpine", "debian")
+	f(2, "", "--output: got \"yaml\", want text or json", "status", "--output", "yaml")
+	f(2, "", "--admin: got \"127.0.0.1:5001\", want the URL", "unpin", "alpine", "--admin", "127.0.0.1:5001")
+	f(2, "", "cache.max_size", "list", "--config", bad)
+	f(1, "", "list: no mirror answers at http://127.0.0.1:1: ", "list", "--admin", "http://127.0.0.1:1")
+	f(1, "", "or name its admin address with --admin", "status", "--set", "admin.listen=127.0.0.1:1")
 	f(2, "", "--log-format: got \"xml\"", "serve", "--log-format", "xml")
 }
 

@@ -62,6 +62,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	logging.register(root.PersistentFlags())
-	root.AddCommand(newServe(logging), newCheckConfig(logging), newVerify(logging), newVersion())
+	root.AddCommand(newServe(logging), newCheckConfig(logging), newVerify(logging), newVersion(),
+		newStatus(logging), newList(logging), newRemove(logging), newPin(logging), newUnpin(logging))
 	return root
 }

@@ -39,6 +39,9 @@ type Node struct {
 	state    atomic.Pointer[string] // why pulls are not served; nil while they are
 	started  int                    // phases that have begun and not been undone
 	failed   chan error             // a listener that stopped by itself; room for both
+	// managed is the mirror that operators may ask and change: none before the end of the start and after the begin of the
+	// stop, although the admin listener answers then.
+	managed atomic.Pointer[mirror.Mirror]
 
 	admin     *admin.Admin
 	catalog   *catalog.Catalog
@@ -116,6 +119,7 @@ func (n *Node) Start(ctx context.Context) error {
 		}
 		n.started++
 	}
+	n.managed.Store(n.mirror)
 	n.state.Store(nil)
 	n.log.Info(fmt.Sprintf("serving clients on %s, operators on %s", n.Addr(), n.AdminAddr()))
 	return nil
@@ -125,6 +129,7 @@ func (n *Node) Start(ctx context.Context) error {
 // when ctx ends before; then content and names are written out.
 func (n *Node) Close(ctx context.Context) error {
 	n.setState(draining)
+	n.managed.Store(nil)
 	var errs []error
 	for ; n.started > 0; n.started-- {
 		p := n.phases()[n.started-1]

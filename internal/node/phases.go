@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+	"time"
 
 	"mirror/internal/admin"
 	"mirror/internal/cache"
@@ -19,7 +20,9 @@ func (n *Node) startAdmin() (err error) {
 	if n.adminListener, err = listen("admin.listen", n.cfg.Admin.Listen); err != nil {
 		return err
 	}
-	n.admin = admin.New(n.cfg.Admin, admin.Parts{Gatherer: n.registry, Ready: n.notReady}, n.base)
+	n.admin = admin.New(n.cfg.Admin, admin.Parts{
+		Gatherer: n.registry, Ready: n.notReady, Mirror: n.managed.Load, Version: n.version, Started: time.Now(),
+	}, n.base)
 	go n.serve("admin.listen", n.admin.Serve, n.adminListener)
 	return nil
 }
@@ -32,6 +35,9 @@ func (n *Node) stopAdmin(ctx context.Context) error {
 
 func (n *Node) openCatalog() (err error) {
 	n.catalog, err = catalog.Open(catalog.Config{Dir: n.cfg.Cache.Dir}, n.base, n.registry)
+	if errors.Is(err, catalog.ErrInUse) {
+		return fmt.Errorf("%w: stop it, or set cache.dir to another directory", err)
+	}
 	return err
 }
 
