@@ -14,13 +14,14 @@ import (
 	"mirror/internal/upstream/upstreamtest"
 )
 
-// TestInspection pulls two images that share a layer, looks at them, pins one and removes the other.
+// TestInspection pulls two images that share a layer, looks at them, pins one and removes the other. A kill undoes nothing.
 func TestInspection(t *testing.T) {
 	origin := upstreamtest.New(t)
 	first := origin.AddImage("library/alpine", "3.20", 2<<20, 1<<20)
 	second := origin.AddImageOver("library/alpine", "3.21", first.Layers[:1], 3<<20)
 	dir := t.TempDir()
-	s := serve(t, "--set", "cache.dir="+dir, "--set", upstreamOf(origin))
+	args := []string{"--set", "cache.dir=" + dir, "--set", upstreamOf(origin)}
+	s := serve(t, args...)
 	pullImage(t, s.base, "3.20", first)
 	pullImage(t, s.base, "3.21", second)
 
@@ -43,17 +44,21 @@ func TestInspection(t *testing.T) {
 	if freed := used - stored(t, dir); freed < 1<<20 || freed >= 2<<20 {
 		t.Errorf("the disk has %d bytes less, want the one layer that was not shared, and its manifest and config", freed)
 	}
+	if log := s.logged(); !strings.Contains(log, "127.0.0.1 removed 3 blobs") || !strings.Contains(log, "reference=docker.io/library/alpine:3.20") {
+		t.Errorf("nobody can tell who removed what:\n%s", log)
+	}
+	s.signal(syscall.SIGKILL) // what was done stays done
+	s.ended(-1)
+	s = serve(t, args...)
 	f(1, `^$`, "remove: docker.io/library/alpine:3.20 is not held here: mirror list shows what is", "remove", "alpine:3.20")
-	pullImage(t, s.base, "3.21", second) // it is whole
+	f(0, `^IMAGE.*\ndocker.io/library/alpine:3.21 .* complete .* pinned\n$`, "", "list")
+	pullImage(t, s.base, "3.21", second)
 
 	f(0, `(?m)^disk +5.0 MiB in 4 blobs of 50.0 GiB$`, "", "status")
 	f(0, `(?m)^docker.io +`+origin.URL+` +works +- *$`, "", "status")
 	f(0, `^unpinned `+second.Digest.String()+`: 5.0 MiB in 4 blobs\n$`, "", "unpin", second.Digest.String())
 	f(0, `^removed docker.io/library/alpine: freed 5.0 MiB in 4 blobs\n$`, "", "remove", "--repository", "alpine")
 	asJSON(t, s.admin)
-	if log := s.logged(); !strings.Contains(log, "127.0.0.1 removed") || !strings.Contains(log, "reference=docker.io/library/alpine:3.20") {
-		t.Errorf("nobody can tell who removed what:\n%s", log)
-	}
 	s.signal(syscall.SIGTERM)
 	s.ended(0)
 }

@@ -68,7 +68,7 @@ func openDesk(t *testing.T, origin *upstreamtest.Registry) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.Client.Close)
+	t.Cleanup(d.Close)
 	return d
 }
 

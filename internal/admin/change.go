@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
 
 	"mirror/internal/mirror"
@@ -94,6 +95,6 @@ func (a *api) changePin(w http.ResponseWriter, r *http.Request, verb string, m *
 
 // changed answers, and writes the line by which one knows later who has changed what.
 func (a *api) changed(w http.ResponseWriter, r *http.Request, verb string, c Change) {
-	a.log.Info(hostOf(r)+" "+verb+" what the reference names", "reference", c.Reference, "blobs", c.Blobs, "bytes", c.Bytes)
+	a.log.Info(fmt.Sprintf("%s %s %d blobs", hostOf(r), verb, c.Blobs), "reference", c.Reference, "bytes", c.Bytes)
 	respond(w, http.StatusOK, c)
 }

@@ -122,11 +122,11 @@ func (r *repository) unlinkAbsent(a absence) bool {
 
 // forgetEmpty forgets a repository of which nothing is left.
 func (c *Catalog) forgetEmpty(r *repository) {
-	if c.lists.hasAny(r.id) {
+	if r.tagCount()+r.linkCount() > 0 || c.lists.hasAny(r.id) {
 		return
 	}
 	r.change(func() {
-		if len(r.tags)+len(r.links.short)+len(r.links.long) == 0 {
+		if len(r.tags)+len(r.links.short)+len(r.links.long) == 0 { // still
 			r.clearLocked()
 		}
 	})

@@ -25,8 +25,9 @@ type Selection struct {
 	Limit int
 }
 
-// listChunk is how many contents are looked up in the catalog at once.
-const listChunk = 10_000
+// listChunk is how many contents are looked up in the catalog at once, which looks at every link each time: twenty times for
+// a million blobs. A chunk takes some ten megabytes.
+const listChunk = 50_000
 
 // Contents calls visit for the selected contents until it returns an error, which Contents returns too. Memory is needed
 // for one chunk or page, and a few bytes for each content when it has to be known what is referred to.
@@ -34,7 +35,7 @@ func (m *Mirror) Contents(s Selection, visit func(Content) error) (err error) {
 	if s.Limit > 0 {
 		return m.holders(m.page(s), visit)
 	}
-	chunk := make([]cache.Content, 0, listChunk)
+	var chunk []cache.Content
 	m.selected(s, func(c cache.Content) {
 		if err != nil {
 			return // nobody reads it, and the walk is short

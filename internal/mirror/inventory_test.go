@@ -141,22 +141,6 @@ func TestImagesOfAnIndex(t *testing.T) {
 	}
 }
 
-// TestListingIsNoUse lists what was stored an hour ago by the file's account, and looks whether it says otherwise then.
-func TestListingIsNoUse(t *testing.T) {
-	origin := upstreamtest.New(t)
-	image := origin.AddImage("app", "1", 1000)
-	h := open(t, origin)
-	h.manifest("app", tag("1"), mirror.Miss)
-	before := h.image("app:1")
-	for range 3 {
-		h.Images(repository(t, "app"))
-		h.Unreferenced()
-	}
-	if after := h.image("app:1"); after != before || after.Descriptor.Digest != image.Digest {
-		t.Errorf("was %+v, is %+v", before, after)
-	}
-}
-
 func TestContents(t *testing.T) {
 	origin := upstreamtest.New(t)
 	first := origin.AddImage("app", "1", 1000, 2000)
