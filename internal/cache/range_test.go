@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -145,6 +146,57 @@ func TestSourceRefusesRanges(t *testing.T) {
 			t.Errorf("%d requests: %v", got, o.wishes)
 		}
 	})
+}
+
+// TestRangesRefusedDuringAWrite: while the front writes the last bytes before a limit that another fetch has drawn nearer,
+// the source refuses that one, and the limit goes back. What the front had read beyond the limit is dropped, so it must not
+// go on with that stream: the next bytes of it belong further on.
+func TestRangesRefusedDuringAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cachetest.Open(t, cachetest.Config(t))
+		const n, at = 4 * mib, 1600 * kib // not where a read of the front ends
+		b, d := content(n)
+		o := newOrigin(b)
+		open := o.close(mib, n)
+		refuse := make(chan struct{})
+		r := o.request(d)
+		r.From = func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
+			if want.Start == 0 {
+				return o.from(ctx, want)
+			}
+			<-refuse
+			return nil, cache.ErrNoRange
+		}
+		front := start(fill(t, c, r), b, 0, -1)
+		synctest.Wait()
+		side := start(fill(t, c, r), b, at, 1000)
+		synctest.Wait()
+		hold := holdWrite(c, 3) // two whole ones, and the one that ends at the limit
+		open()
+		synctest.Wait()
+		if got := front.count(); got != 1536*kib {
+			t.Errorf("the front is held at %d bytes, want %d", got, 1536*kib)
+		}
+		close(refuse)
+		synctest.Wait()
+		hold()
+		front.complete(t)
+		side.complete(t)
+		cachetest.Settle(c)
+	})
+}
+
+// holdWrite lets the turn-th write from now on wait until the function that it returns is called.
+func holdWrite(c *cache.Cache, turn int32) (release func()) {
+	var writes atomic.Int32
+	held := make(chan struct{})
+	c.SetFault(func(operation string) error {
+		if operation == "write" && writes.Add(1) == turn {
+			<-held
+		}
+		return nil
+	})
+	return func() { close(held) }
 }
 
 // TestSourceRefusesEverything: a source that refuses ranges and everything else ends the fill.
