@@ -46,6 +46,9 @@ type Cache struct {
 	pinning    sync.Mutex // one change of pins at a time, up to the table
 	pinWarning rate.Sometimes
 
+	// indexFailing: the last attempt to write the index file has failed, and that was logged.
+	indexFailing atomic.Bool
+
 	// looked is closed when the first search for content without a record is over, and the limit holds.
 	looked chan struct{}
 
@@ -253,7 +256,8 @@ func (c *Cache) Put(d oci.Digest, data []byte) error {
 }
 
 // store makes verified content complete: content on disk, name, record, table, in this order, so that a crash in between
-// leaves a partial file, or a complete one without a record (taken in by the next start). enter puts the entry
+// leaves a partial file, or a complete one without a record (taken in by the next start). A record that cannot be written
+// now is written later: the index file is no reason not to keep content. enter puts the entry
 // into the table and reports whether it is there; if somebody else's is, the room of this one is given back. After an
 // error the part is still the caller's. Its file stays open either way.
 func (c *Cache) store(d oci.Digest, p *part, enter func(*entry) bool) error {
@@ -280,7 +284,7 @@ func (c *Cache) publish(d oci.Digest, p *part, enter func(*entry) bool) (entered
 	now := time.Now().Unix()
 	rec := record{digest: d, size: p.size, stored: now, use: FirstUse(now)}
 	if err := c.records.put(rec); err != nil {
-		return false, fmt.Errorf("write record: %w", err)
+		c.indexFailed(err) // a start without the record finds the file
 	}
 	if !enter(newEntry(rec)) {
 		c.room.give(p.reserved)
@@ -299,7 +303,7 @@ func (c *Cache) disown(d oci.Digest, size int64) {
 		return
 	}
 	if err := c.records.remove([]oci.Digest{d}); err != nil {
-		c.log.Warn("record of content that is not stored stays; the next start takes it out", "digest", d, "error", err)
+		c.indexFailed(err)
 	}
 	if err := c.disk.remove(d); err != nil {
 		c.log.Warn("content that is not stored could not be unlinked; that is tried again later", "digest", d, "error", err)

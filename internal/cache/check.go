@@ -79,8 +79,11 @@ func (c *Cache) checkPartial() error {
 	return nil
 }
 
-// checkRecords compares the index file with the table.
+// checkRecords compares the index file with the table, after what could not be written before.
 func (c *Cache) checkRecords(contents map[oci.Digest]int64) error {
+	if err := c.records.flush(); err != nil {
+		return err
+	}
 	var problems []error
 	count := 0
 	err := c.records.load(func(rec record) {

@@ -26,6 +26,7 @@ const (
 	opSyncDir  operation = "sync directory"
 	opJournal  operation = "journal" // each step of writing one
 	opPins     operation = "pins"    // each step of writing the file of pins
+	opIndex    operation = "index"   // before, in and after each transaction of the index file
 )
 
 // disk does every file operation of the disk tier. It knows the layout, and no locks, limits or index.

@@ -145,7 +145,7 @@ func (c *Cache) withdraw(victims []victim, take func(oci.Digest, *entry) bool) [
 		}
 	}
 	if err := c.records.remove(digests); err != nil {
-		c.log.Warn("record of removed content stays; the next start takes it out", "error", err)
+		c.indexFailed(err)
 	}
 	for _, d := range digests {
 		c.memory.drop(d)

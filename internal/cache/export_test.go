@@ -9,12 +9,14 @@ import (
 var Operations = []string{
 	string(opCreate), string(opOpen), string(opRead), string(opWrite), string(opTruncate),
 	string(opSync), string(opRename), string(opUnlink), string(opSyncDir), string(opJournal), string(opPins),
+	string(opIndex),
 }
 
 // SetFault makes file operations fail for which fault returns an error. Nothing may be going on in the cache meanwhile.
 func (c *Cache) SetFault(fault func(operation string) error) {
 	<-c.looked
 	c.disk.fault = func(op operation) error { return fault(string(op)) }
+	c.records.fault = c.disk.fault
 }
 
 // SetAbandonSize makes fills larger than n bytes stop when nobody reads them.

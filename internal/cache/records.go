@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -44,21 +43,29 @@ type record struct {
 	use    Use
 }
 
-// change puts or deletes (value nil) one key.
+// change puts or deletes (value nil) one key. Without a bucket it only waits for what was queued before.
 type change struct {
 	bucket, key, value []byte
 	result             chan<- error // nil when nobody waits
 }
 
+func (c change) onlyWaits() bool { return c.bucket == nil }
+
 // records is the durable copy of the index. All writes go through one goroutine, which puts all that wait into one
-// transaction: bbolt syncs twice per transaction, and its own Batch adds 10 ms.
+// transaction: bbolt syncs twice per transaction, and its own Batch adds 10 ms. A transaction that fails is tried again
+// with the next one, so that the table may go ahead of the file.
 type records struct {
 	db    *bbolt.DB
 	queue chan []change
 	done  chan struct{}
 
-	// broken is why nothing can be written any more. It belongs to the writer, and to close after the writer has ended.
-	broken error
+	// fault, when set, is asked before, in and after each transaction, and fails it by returning an error. Only tests set it.
+	fault func(operation) error
+
+	// These belong to the writer, and to close after the writer has ended: why nothing can be written any more, and what
+	// could not be written so far.
+	broken  error
+	backlog backlog
 
 	closing sync.RWMutex // guards closed against changes that are being queued
 	closed  bool
@@ -100,6 +107,9 @@ func tryOpenRecords(path string) (r *records, err error) {
 		if err != nil {
 			return err
 		}
+		if db.View(readAll) == nil {
+			return nil // without having written anything, so that a start works on a full disk
+		}
 		if err := db.Update(makeBuckets); err != nil {
 			return err
 		}
@@ -114,7 +124,7 @@ func tryOpenRecords(path string) (r *records, err error) {
 	case err != nil:
 		return nil, err
 	}
-	r = &records{db: db, queue: make(chan []change, 256), done: make(chan struct{})}
+	r = &records{db: db, queue: make(chan []change, 256), done: make(chan struct{}), backlog: make(backlog)}
 	go r.commitLoop()
 	return r, nil
 }
@@ -139,7 +149,11 @@ func makeBuckets(tx *bbolt.Tx) error {
 // readAll visits every page with records, so that damage shows now, while the file can still be set aside.
 func readAll(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{blobsBucket, usedBucket} {
-		err := tx.Bucket(name).ForEach(func(k, v []byte) error {
+		b := tx.Bucket(name)
+		if b == nil {
+			return fmt.Errorf("%w: it has no bucket %s", errDamaged, name)
+		}
+		err := b.ForEach(func(k, v []byte) error {
 			if len(k) == 0 || v == nil {
 				return fmt.Errorf("%w: bucket %s has a key %x without a record", errDamaged, name, k)
 			}
@@ -153,6 +167,9 @@ func readAll(tx *bbolt.Tx) error {
 	return nil
 }
 
+// flush waits for queued changes, and tries again what could not be written so far.
+func (r *records) flush() error { return r.apply([]change{{}}) }
+
 // close waits for queued changes and closes the file. Later changes get ErrClosed. After a panic bbolt may hold its own
 // lock for ever, so the file is left open then, until the process ends.
 func (r *records) close() error {
@@ -164,7 +181,7 @@ func (r *records) close() error {
 	if r.broken != nil {
 		return r.broken
 	}
-	return r.db.Close()
+	return errors.Join(r.write(nil), r.db.Close())
 }
 
 // load calls visit for each record. Records of another version or shape are passed over: the sweep finds the content
@@ -186,7 +203,8 @@ func (r *records) load(visit func(record)) error {
 	})
 }
 
-// put makes complete content durable in the index; it returns when the records are on the disk.
+// put makes complete content durable in the index; it returns when the records are on the disk. After an error that is
+// tried again with later changes.
 func (r *records) put(recs ...record) error {
 	changes := make([]change, 0, len(recs))
 	for _, rec := range recs {
@@ -195,7 +213,8 @@ func (r *records) put(recs ...record) error {
 	return r.apply(changes)
 }
 
-// remove deletes the records of content that is about to be unlinked; it returns when that is on the disk.
+// remove deletes the records of content that is about to be unlinked; it returns when that is on the disk. After an error
+// that is tried again with later changes.
 func (r *records) remove(digests []oci.Digest) error {
 	changes := make([]change, 0, 2*len(digests))
 	for _, d := range digests {
@@ -269,28 +288,51 @@ func (r *records) commit(batch []change) {
 	}
 }
 
-// write puts a batch into one transaction, in key order because bbolt then touches each page once. The sort is stable:
-// of two changes to one key the later one wins. Nothing is written any more after a panic.
+// write puts a batch, and what is left of those before, into one transaction. Nothing is written any more after a panic.
 func (r *records) write(batch []change) error {
 	if r.broken != nil {
 		return r.broken
 	}
-	ordered := slices.Clone(batch)
-	slices.SortStableFunc(ordered, func(a, b change) int { return bytes.Compare(a.key, b.key) })
-	err := guarded(func() error {
-		return r.db.Update(func(tx *bbolt.Tx) error {
-			for _, c := range ordered {
-				if err := c.write(tx); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-	if errors.Is(err, errDamaged) {
+	ordered := r.backlog.before(batch)
+	if len(ordered) == 0 {
+		return nil
+	}
+	err := guarded(func() error { return r.transact(ordered) })
+	switch {
+	case errors.Is(err, errDamaged):
 		r.broken = err
+	case err != nil:
+		r.backlog.add(batch)
+		err = fmt.Errorf("write index: %w", err)
+	default:
+		clear(r.backlog)
 	}
 	return err
+}
+
+func (r *records) transact(ordered []change) error {
+	if err := r.try(); err != nil {
+		return err
+	}
+	err := r.db.Update(func(tx *bbolt.Tx) error {
+		for _, c := range ordered {
+			if err := c.write(tx); err != nil {
+				return err
+			}
+		}
+		return r.try()
+	})
+	if err != nil {
+		return err
+	}
+	return r.try()
+}
+
+func (r *records) try() error {
+	if r.fault == nil {
+		return nil
+	}
+	return r.fault(opIndex)
 }
 
 func (c change) write(tx *bbolt.Tx) error {

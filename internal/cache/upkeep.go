@@ -93,6 +93,7 @@ func (c *Cache) keepUp(look bool) {
 		if c.disk.lazy && c.sure {
 			c.sureAgain()
 		}
+		c.flushRecords()
 	}
 }
 
@@ -115,23 +116,23 @@ func (c *Cache) look() error {
 		if len(found) < batchLimit {
 			return c.ctx.Err()
 		}
-		err := c.adopt(found)
+		c.adopt(found)
 		found = found[:0]
-		return err
+		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		c.adopt(found)
 	}
-	return c.adopt(found)
+	return err
 }
 
 // adopt takes files into table and index. Running fills of the same content come first: what they store replaces the file,
 // and the file of a fill that fails is taken in after it.
-func (c *Cache) adopt(found []oci.Digest) error {
+func (c *Cache) adopt(found []oci.Digest) {
 	for {
-		filling, err := c.adoptOnce(found)
-		if err != nil || len(filling) == 0 {
-			return err
+		filling := c.adoptOnce(found)
+		if len(filling) == 0 {
+			return
 		}
 		for _, d := range filling {
 			if _, f := c.index.find(d); f != nil {
@@ -143,7 +144,7 @@ func (c *Cache) adopt(found []oci.Digest) error {
 }
 
 // adoptOnce takes in what is not being filled, in one transaction, and returns the rest.
-func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest, err error) {
+func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest) {
 	c.names.RLock() // nobody unlinks a file now
 	defer c.names.RUnlock()
 	now := time.Now().Unix()
@@ -162,7 +163,10 @@ func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest, err error) 
 			filling = append(filling, d) // or it was a moment ago
 		}
 	}
-	return filling, c.records.put(taken...)
+	if err := c.records.put(taken...); err != nil {
+		c.indexFailed(err)
+	}
+	return filling
 }
 
 // writeRecency writes out the uses since the given time.
