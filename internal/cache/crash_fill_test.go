@@ -1,11 +1,13 @@
 package cache_test
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +20,10 @@ import (
 )
 
 const (
+	// crashFill is the environment variable that makes the test binary fill one large content in that directory.
+	crashFill = "MIRROR_CACHE_CRASH_FILL"
+	// fillKills is how often that child is killed.
+	fillKills = 12
 	// fillSize is the size of what the child fills, step how much its source delivers at a time.
 	fillSize, step = 16 * mib, 256 * kib
 	// fillReaders is how many readers the child has, each at its own place.
@@ -49,6 +55,26 @@ func TestCrashDuringFill(t *testing.T) {
 		}
 		continueKilled(t, cfg)
 	}
+}
+
+// kill starts the child that the environment variable makes, lets it take some steps and kills it.
+func kill(t *testing.T, variable string, steps int) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), variable)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.CopyN(io.Discard, bufio.NewReaderSize(out, 16), int64(steps)); err != nil {
+		t.Errorf("the child ended by itself after %d of %d steps: %v", n, steps, err)
+	}
+	_ = child.Process.Kill()
+	_ = child.Wait() // killed
 }
 
 // continueKilled completes what killed children have begun.

@@ -10,7 +10,7 @@ import (
 // TestMain runs a child of a crash test when it is one, else the tests.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		crashChild(dir)
+		crashChild(dir, os.Getenv(crashAt))
 		return
 	}
 	if dir := os.Getenv(crashFill); dir != "" {
