@@ -42,6 +42,7 @@ type Cache struct {
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
 	names      sync.RWMutex
 	quarantine quarantine // guarded by names
+	rechecks   rechecks
 	evicting   sync.Mutex // one eviction at a time
 	pinning    sync.Mutex // one change of pins at a time, up to the table
 	pinWarning rate.Sometimes
@@ -78,6 +79,7 @@ func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
 		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
 		abandonSize: abandonSize, pace: usualPace(),
+		rechecks:  rechecks{running: make(map[*entry]*recheck)},
 		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
 		pinWarning: rate.Sometimes{First: 1, Interval: pinWarningInterval},
 		buffers:    sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
@@ -108,7 +110,7 @@ func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer
 }
 
 // Open opens complete or growing content, or returns ErrNotFound. This is the hit: a lookup in memory, at most one open
-// of a file, no lock across it.
+// of a file, no lock across it. When the file has changed since it was verified, it is read first (recheck.go).
 func (c *Cache) Open(d oci.Digest) (*Blob, error) {
 	if m := c.memory.get(d); m != nil {
 		m.entry.hit()
@@ -148,13 +150,9 @@ func (c *Cache) openEntry(d oci.Digest, e *entry) (*Blob, error) {
 	return &Blob{digest: d, tier: TierDisk, data: data, size: e.size}, nil
 }
 
-// openLarge opens content that is served from its file. Of that only the length is compared, which costs one system call.
+// openLarge opens content that is served from its file.
 func (c *Cache) openLarge(d oci.Digest, e *entry, file *os.File) (*Blob, error) {
-	info, err := file.Stat()
-	if err == nil && info.Size() != e.size {
-		err = fmt.Errorf("file has %d bytes, want %d", info.Size(), e.size)
-	}
-	if err != nil {
+	if err := c.unaltered(d, e, file); err != nil {
 		_ = file.Close() // the error says what matters
 		return nil, c.lost(d, e, err)
 	}
@@ -176,6 +174,9 @@ func (c *Cache) readWhole(file *os.File, d oci.Digest, size int64) ([]byte, erro
 // lost handles content that could not be read. It is taken out of service, unless the reason is not the file but this
 // process.
 func (c *Cache) lost(d oci.Digest, e *entry, err error) error {
+	if errors.Is(err, ErrClosed) {
+		return err
+	}
 	if isExhaustion(err) {
 		return diskError("open content", err)
 	}
@@ -283,6 +284,9 @@ func (c *Cache) publish(d oci.Digest, p *part, enter func(*entry) bool) (entered
 	}
 	now := time.Now().Unix()
 	rec := record{digest: d, size: p.size, stored: now, use: FirstUse(now)}
+	if info, err := p.file.Stat(); err == nil { // else it is unknown, and the first hit verifies
+		rec.stamp = stampOf(info)
+	}
 	if err := c.records.put(rec); err != nil {
 		c.indexFailed(err) // a start without the record finds the file
 	}

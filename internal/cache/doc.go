@@ -5,7 +5,8 @@
 // Invariants, which Check verifies:
 //
 //   - An entry in the table means that a file of that size exists whose digest was verified when it was written. Where
-//     the disk breaks that, the content is taken out of service as soon as a hit or the scrub sees it.
+//     the disk breaks that, the content is taken out of service as soon as a hit or the scrub sees it; a file that was
+//     changed is read before it is served.
 //   - A digest is in the table of complete content, or in that of fills in flight, or in neither. It moves from the second
 //     to the first without a gap.
 //   - Complete content, partial content, quarantine and reservations together never exceed the limit.

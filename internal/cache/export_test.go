@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -18,6 +19,9 @@ func (c *Cache) SetFault(fault func(operation string) error) {
 	c.disk.fault = func(op operation) error { return fault(string(op)) }
 	c.records.fault = c.disk.fault
 }
+
+// StampOf tells files apart that were changed, from the same files before.
+func StampOf(info os.FileInfo) int64 { return stampOf(info) }
 
 // SetAbandonSize makes fills larger than n bytes stop when nobody reads them.
 func (c *Cache) SetAbandonSize(n int64) { c.abandonSize = n }

@@ -21,7 +21,8 @@ import (
 	"mirror/internal/units"
 )
 
-// flip inverts one byte of a file.
+// flip inverts one byte of a file, and sees to it that the file has another time of change afterwards: on most file systems
+// that moves a few hundred times in a second only.
 func flip(t *testing.T, path string, at int64) {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -34,9 +35,21 @@ func flip(t *testing.T, path string, at int64) {
 		t.Fatal(err)
 	}
 	b[0] = ^b[0]
-	if _, err := file.WriteAt(b[:], at); err != nil {
+	for before := changed(t, file); changed(t, file) == before; {
+		if _, err := file.WriteAt(b[:], at); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// changed returns when an open file was last changed.
+func changed(t *testing.T, file *os.File) int64 {
+	t.Helper()
+	info, err := file.Stat()
+	if err != nil {
 		t.Fatal(err)
 	}
+	return cache.StampOf(info)
 }
 
 // inQuarantine lists the files there, oldest first.
@@ -105,6 +118,7 @@ func TestQuarantineOnRead(t *testing.T) {
 	f("short", 2*mib, 1, func(path string) { _ = os.Truncate(path, mib) })
 	f("long", 2*mib, 1, func(path string) { _ = os.Truncate(path, 3*mib) })
 	f("altered and small", 1000, 1, func(path string) { flip(t, path, 999) })
+	f("altered and large", 2*mib, 1, func(path string) { flip(t, path, mib) })
 }
 
 // damageAll stores contents of those sizes, alters each on the disk, and lets a verification repair that.

@@ -25,13 +25,21 @@ type entry struct {
 	// use is a Use: hits store it without a lock, and it is written out in batches. Of hits at once one may be lost, which
 	// is harmless.
 	use atomic.Uint64
+	// stamp is when the file was last changed before it was verified (stampOf); zero when that is not known.
+	stamp atomic.Int64
 }
 
 // newEntry returns the entry of the content that a record describes.
 func newEntry(rec record) *entry {
 	e := &entry{size: rec.size, stored: uint32(min(max(0, rec.stored), math.MaxUint32))}
 	e.use.Store(uint64(rec.use))
+	e.stamp.Store(rec.stamp)
 	return e
+}
+
+// record returns the record of the content of d.
+func (e *entry) record(d oci.Digest) record {
+	return record{digest: d, size: e.size, stored: int64(e.stored), stamp: e.stamp.Load()}
 }
 
 // hit notes a use of the content.

@@ -10,8 +10,8 @@ import (
 type metrics struct {
 	complete, resumed, failed, mismatch prometheus.Counter
 	evictedDisk, evictedMemory          prometheus.Counter
-	quarantined, scrubbed               prometheus.Counter
 	noRoom, noDisk                      prometheus.Counter
+	quarantined, rechecked, scrubbed    prometheus.Counter
 	scrubs                              prometheus.Observer
 }
 
@@ -31,6 +31,10 @@ func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
 		Name: "mirror_cache_quarantined_total",
 		Help: "Stored content found short or altered, and taken out of service. More than none means that the disk or the memory of the machine is failing, or that somebody writes to the data directory.",
 	})
+	rechecked := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "mirror_cache_rechecked_total",
+		Help: "Stored content that was read against its digest before it was served, because its file had changed since it was verified or nobody knew when that was: after the first start of a version that notes it, after a crash, or after files were restored.",
+	})
 	scrubbed := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "mirror_scrub_bytes_total", Help: "Bytes of stored content that the scrub has compared with their digests.",
 	})
@@ -38,13 +42,13 @@ func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
 		Name: "mirror_scrub_seconds", Help: "How long each pass of the scrub over everything that is stored took.",
 		Buckets: prometheus.ExponentialBuckets(1, 4, 10), // 1 s to 3 days
 	})
-	reg.MustRegister(fills, evicted, unstored, quarantined, scrubbed, scrubs, &gauges{c})
+	reg.MustRegister(fills, evicted, unstored, quarantined, rechecked, scrubbed, scrubs, &gauges{c})
 	return &metrics{
 		complete: fills.WithLabelValues("complete"), resumed: fills.WithLabelValues("resumed"),
 		failed: fills.WithLabelValues("failed"), mismatch: fills.WithLabelValues("mismatch"),
 		evictedDisk: evicted.WithLabelValues("disk"), evictedMemory: evicted.WithLabelValues("memory"),
 		noRoom: unstored.WithLabelValues("room"), noDisk: unstored.WithLabelValues("disk"),
-		quarantined: quarantined, scrubbed: scrubbed, scrubs: scrubs,
+		quarantined: quarantined, rechecked: rechecked, scrubbed: scrubbed, scrubs: scrubs,
 	}
 }
 

@@ -20,15 +20,19 @@ import (
 
 // The bbolt schema. Keys are digests in their binary form, values little-endian.
 var (
-	// blobsBucket: digest -> version byte, size (8 bytes), when stored (8 bytes, seconds since 1970).
+	// blobsBucket: digest -> version byte, size (8 bytes), when stored (8 bytes, seconds since 1970), when the file was last
+	// changed before it was verified (8 bytes, nanoseconds since 1970; 0 when that is not known). Version 1 lacks the last.
 	blobsBucket = []byte("blobs")
 	// usedBucket: digest -> its Use (8 bytes). Apart from the record because it changes often.
 	usedBucket = []byte("used")
 )
 
 const (
-	recordVersion = 1
-	recordSize    = 1 + 8 + 8
+	recordVersion = 2
+	recordSize    = 1 + 8 + 8 + 8
+	// firstVersion had records of firstSize.
+	firstVersion = 1
+	firstSize    = 1 + 8 + 8
 	// batchLimit bounds the changes of one transaction, so that a burst does not hold up the first of them.
 	batchLimit = 1000
 	// mappedSize is address space, not memory or disk: with it the file grows without waiting for readers.
@@ -40,6 +44,7 @@ type record struct {
 	digest oci.Digest
 	size   int64
 	stored int64
+	stamp  int64 // see entry
 	use    Use
 }
 
@@ -350,12 +355,13 @@ func encodeRecord(rec record) []byte {
 	b := make([]byte, 0, recordSize)
 	b = append(b, recordVersion)
 	b = binary.LittleEndian.AppendUint64(b, uint64(rec.size))
-	return binary.LittleEndian.AppendUint64(b, uint64(rec.stored))
+	b = binary.LittleEndian.AppendUint64(b, uint64(rec.stored))
+	return binary.LittleEndian.AppendUint64(b, uint64(rec.stamp))
 }
 
 func decodeRecord(key, value []byte) (record, bool) {
 	d, err := oci.DigestFromBinary(key)
-	if err != nil || len(value) != recordSize || value[0] != recordVersion {
+	if err != nil || !recordShape(value) {
 		return record{}, false
 	}
 	rec := record{
@@ -363,6 +369,20 @@ func decodeRecord(key, value []byte) (record, bool) {
 		size:   int64(binary.LittleEndian.Uint64(value[1:])),
 		stored: int64(binary.LittleEndian.Uint64(value[9:])),
 	}
+	if value[0] == recordVersion {
+		rec.stamp = int64(binary.LittleEndian.Uint64(value[17:]))
+	}
 	rec.use = FirstUse(rec.stored)
 	return rec, rec.size >= 0
+}
+
+// recordShape reports whether a value has a version that is known, and its length.
+func recordShape(value []byte) bool {
+	switch len(value) {
+	case recordSize:
+		return value[0] == recordVersion
+	case firstSize:
+		return value[0] == firstVersion
+	}
+	return false
 }

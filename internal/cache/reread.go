@@ -54,7 +54,7 @@ func (c *Cache) Verify(ctx context.Context, repair bool, report func(oci.Digest,
 
 // verify tells what is wrong with content; err says why that could not be found out.
 func (c *Cache) verify(ctx context.Context, v victim) (damage, err error) {
-	damage = c.examine(v, func(int) error { return ctx.Err() })
+	_, damage = c.examine(v, func(int) error { return ctx.Err() })
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
@@ -64,30 +64,39 @@ func (c *Cache) verify(ctx context.Context, v victim) (damage, err error) {
 	return damage, nil
 }
 
-// examine reads the file of content and compares it with the digest. Content that is removed meanwhile is in order. pace
-// is asked before n bytes are read, and ends the reading by an error.
-func (c *Cache) examine(v victim, pace func(n int) error) error {
-	err := c.compare(v, pace)
+// examine reads the file of content and compares it with the digest; stamp is what the file had before. Content that is
+// removed meanwhile is in order. pace is asked before n bytes are read, and ends the reading by an error.
+func (c *Cache) examine(v victim, pace func(n int) error) (stamp int64, err error) {
+	stamp, err = c.compare(v, pace)
 	if v.entry.gone.Load() {
-		return nil
+		return 0, nil
 	}
-	return err
+	return stamp, err
 }
 
-func (c *Cache) compare(v victim, pace func(n int) error) error {
+func (c *Cache) compare(v victim, pace func(n int) error) (stamp int64, err error) {
 	file, err := c.disk.open(v.digest)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer file.Close()
+	stamp, err = stampOfLength(file, v.entry.size)
+	if err != nil {
+		return 0, err
+	}
+	return stamp, c.compareBytes(file, v, pace)
+}
+
+// stampOfLength returns the stamp of an open file, which must have that length.
+func stampOfLength(file *os.File, size int64) (int64, error) {
 	info, err := file.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if info.Size() != v.entry.size {
-		return fmt.Errorf("file has %d bytes, want %d", info.Size(), v.entry.size)
+	if info.Size() != size {
+		return 0, fmt.Errorf("file has %d bytes, want %d", info.Size(), size)
 	}
-	return c.compareBytes(file, v, pace)
+	return stampOf(info), nil
 }
 
 // compareBytes hashes a file of the right length. Content that nobody has asked for in a day leaves the page cache again,

@@ -46,14 +46,17 @@ func (c *Cache) scrubAll(limit *rate.Limiter) {
 // scrubContent takes content out of service if it is damaged. What cannot be read now, for a reason that is not in the
 // file, has its turn in the next pass.
 func (c *Cache) scrubContent(v victim, limit *rate.Limiter) {
-	err := c.examine(v, func(n int) error {
+	stamp, err := c.examine(v, func(n int) error {
 		if err := limit.WaitN(c.ctx, n); err != nil {
 			return err
 		}
 		c.metrics.scrubbed.Add(float64(n))
 		return nil
 	})
-	if err != nil && c.ctx.Err() == nil && !isExhaustion(err) {
+	switch {
+	case err == nil && !c.memory.takes(v.entry.size): // what it takes is verified by each hit on the disk
+		c.stampAs(v, stamp)
+	case err != nil && c.ctx.Err() == nil && !isExhaustion(err):
 		c.heal(v.digest, v.entry, err)
 	}
 }
