@@ -17,5 +17,9 @@ func TestMain(m *testing.M) {
 		fillingChild(dir)
 		return
 	}
+	if dir := os.Getenv(indexLimit); dir != "" {
+		limitedChild(dir, os.Getenv(indexEnd))
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
