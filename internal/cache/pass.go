@@ -91,6 +91,10 @@ func (p *passage) start() error {
 
 // write sends [off, off+n), after ready.
 func (p *passage) write(w io.Writer, off, n int64) (int64, error) {
+	if p.data != nil { // whoever has Ready called gets it from Bytes; a reader that takes a detour gets it here
+		written, err := w.Write(p.data[off:min(off+n, p.size)])
+		return int64(written), err
+	}
 	toEnd := p.size >= 0 && off+n == p.size || n == math.MaxInt64-off
 	var written int64
 	var err error
