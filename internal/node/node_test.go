@@ -219,8 +219,8 @@ func TestDirectoryHasOneOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Start(t.Context()); !errors.Is(err, catalog.ErrInUse) {
-		t.Errorf("got %v, want that another process owns the directory", err)
+	if err := second.Start(t.Context()); !errors.Is(err, catalog.ErrInUse) || !strings.Contains(err.Error(), "set cache.dir to another") {
+		t.Errorf("got %v, want that another process owns the directory, and what to do", err)
 	}
 	status, _ := get(t, first.Addr(), "/v2/library/debian/blobs/"+image.Layers[0].Digest.String())
 	if status != http.StatusOK {

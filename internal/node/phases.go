@@ -38,12 +38,12 @@ func (n *Node) openCatalog() (err error) {
 	if errors.Is(err, catalog.ErrInUse) {
 		return fmt.Errorf("%w: stop it, or set cache.dir to another directory", err)
 	}
-	return err
+	return adviseOnDirectory(n.cfg.Cache.Dir, err)
 }
 
 func (n *Node) openCache() (err error) {
 	n.cache, err = cache.Open(n.cfg.Cache, n.base, n.registry)
-	return err
+	return adviseOnDirectory(n.cfg.Cache.Dir, err)
 }
 
 func (n *Node) openUpstreams() (err error) {

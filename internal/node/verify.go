@@ -47,12 +47,12 @@ func openStores(cfg cache.Config, log *slog.Logger) (*catalog.Catalog, *cache.Ca
 		return nil, nil, fmt.Errorf("%w: stop the mirror that serves it first", err)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, adviseOnDirectory(cfg.Dir, err)
 	}
 	cfg.MaxSize, cfg.Memory, cfg.Scrub = math.MaxInt64, cache.MemoryConfig{}, cache.ScrubConfig{}
 	content, err := cache.Open(cfg, log, reg)
 	if err != nil {
-		return nil, nil, errors.Join(err, names.Close())
+		return nil, nil, errors.Join(adviseOnDirectory(cfg.Dir, err), names.Close())
 	}
 	return names, content, nil
 }
