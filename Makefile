@@ -28,10 +28,12 @@ check:
 	go vet ./...
 	go vet -tags e2e ./internal/e2e/...
 
-# Run the program against Docker, containerd, podman and skopeo. Needs root and Debian's packages, which it installs.
+# Run the program against Docker, containerd, podman and skopeo, and kill the store 2000 times. Needs root and Debian's
+# packages, which it installs.
 e2e:
 	internal/e2e/install
 	go test $(RACE) -count 1 -timeout 25m -tags e2e ./internal/e2e/...
+	MIRROR_CACHE_CRASH_KILLS=2000 go test $(RACE) -count 1 -timeout 15m -run '^TestCrash$$' ./internal/cache
 
 # Run the linters of .golangci.yml.
 lint:

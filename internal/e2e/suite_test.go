@@ -18,7 +18,7 @@ import (
 // programs are the commands that the scenarios run. The script install brings them.
 var programs = []string{
 	"dockerd", "docker", "containerd", "ctr", "runc", "podman", "skopeo", "buildah", "docker-registry", "debootstrap",
-	"apt-get", "gcc", "make",
+	"apt-get", "mkfs.ext4", "gcc", "make",
 }
 
 // suite builds each dear thing once, when the first test asks for it. Everything it and the tests create lies below
