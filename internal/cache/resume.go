@@ -58,8 +58,8 @@ func (c *Cache) restorePart(name string) bool {
 	return true
 }
 
-// load makes a resting part of the partial file of that name and its journal. Bytes behind the last one that is claimed are
-// cut off: they came after the journal and are not accounted for.
+// load makes a resting part of the partial file of that name and its journal. Bytes that are not claimed came after the
+// journal; they are cut off or punched out, because they are not accounted for.
 func (k *disk) load(name string) (oci.Digest, *part, error) {
 	d, _, ok := parseNumbered(name)
 	if !ok {
@@ -77,11 +77,27 @@ func (k *disk) load(name string) (oci.Digest, *part, error) {
 	if c.digest != d || !info.Mode().IsRegular() || info.Size() < c.end() || c.size >= 0 && info.Size() > c.size {
 		return d, nil, fmt.Errorf("%w: it does not go with a file of %d bytes for %s", errJournal, info.Size(), d)
 	}
-	if err := os.Truncate(path, c.end()); err != nil {
+	if err := clearUnclaimed(path, c); err != nil {
 		return d, nil, err
 	}
 	p, err := c.part(path, written)
 	return d, p, err
+}
+
+// clearUnclaimed gives back what a partial file holds beyond what is claimed. A file system that cannot punch holes keeps what
+// lies between, at most what one journal lags behind, until the part is filled or dropped.
+func clearUnclaimed(path string, c *claim) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for _, gap := range c.present.gaps() {
+		if err := punch(file, gap); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return file.Truncate(c.end())
 }
 
 // readJournal reads a journal, and when it was written.

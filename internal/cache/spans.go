@@ -67,6 +67,19 @@ func (p spans) lengthBefore(off int64) int64 {
 	return p[i].Len()
 }
 
+// gaps returns the missing bytes before the end of the last present ones.
+func (p spans) gaps() []Span {
+	var gaps []Span
+	end := int64(0)
+	for _, s := range p {
+		if s.Start > end {
+			gaps = append(gaps, Span{end, s.Start})
+		}
+		end = s.End
+	}
+	return gaps
+}
+
 // total returns how many bytes are present.
 func (p spans) total() int64 {
 	var n int64

@@ -57,6 +57,15 @@ func compareSpans(t *rapid.T, p spans, present []bool) {
 			t.Fatalf("%v: %d present before %d, want %d", p, got, off, before)
 		}
 	}
+	missing := int64(0)
+	for _, gap := range p.gaps() {
+		if missing += gap.Len(); gap.Len() <= 0 || p.endFrom(gap.Start) != gap.Start || p.startAfter(gap.Start) != gap.End {
+			t.Fatalf("%v: gap %v", p, gap)
+		}
+	}
+	if len(p) > 0 && missing+total != p[len(p)-1].End {
+		t.Fatalf("%v: gaps of %d bytes", p, missing)
+	}
 	if p.total() != total {
 		t.Fatalf("%v: total %d, want %d", p, p.total(), total)
 	}
