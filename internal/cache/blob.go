@@ -196,6 +196,7 @@ func (b *Blob) send(w io.Writer, off, n int64) (int64, error) {
 // openFile opens the fill's file for one more reader: under its partial name or, after the fill has stored it, under its
 // own. Looking in this order finds it whatever happens in between. Content that has no name any more, because it was
 // evicted at once or could not be stored, is read through the fill's own descriptor, which stays open for its readers.
+// So is all content while the process has no descriptor left: that is slower, because the kernel does not copy then.
 func (f *fill) openFile() (file *os.File, shared bool, err error) {
 	p, err := f.partOrFailure()
 	if err != nil {
@@ -205,7 +206,7 @@ func (f *fill) openFile() (file *os.File, shared bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		file, err = f.cache.disk.open(f.request.Digest)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || isExhaustion(err) {
 		_, err = f.partOrFailure() // what a failed fill discards has no name either
 		return p.file, true, err
 	}

@@ -38,7 +38,7 @@ func (c *Cache) Check(ctx context.Context) error {
 // checkFiles looks for files that the table does not know.
 func (c *Cache) checkFiles(contents map[oci.Digest]int64) error {
 	leftovers := c.leftovers.all()
-	return c.disk.walk(func(d oci.Digest, _ int64) error {
+	return c.disk.walk(func(d oci.Digest) error {
 		_, known := contents[d]
 		if _, left := leftovers[blobPath(c.disk.dir, d)]; !known && !left {
 			return fmt.Errorf("check files: %s is on the disk, and not in the index", d)

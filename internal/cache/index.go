@@ -12,7 +12,8 @@ import (
 	"mirror/internal/oci"
 )
 
-// shardCount spreads the locks; digests are evenly spread, so any power of two does.
+// shardCount spreads the locks: one shard for each first byte of a digest, which is even. The records are read in the order
+// of the digests, so that a start fills one shard after the other, each in the processor's cache.
 const shardCount = 256
 
 // entry is complete content in the disk tier.
@@ -80,7 +81,7 @@ func newIndex() *index {
 	return x
 }
 
-func (x *index) shard(d oci.Digest) *shard { return &x.shards[d.Sum64()%shardCount] }
+func (x *index) shard(d oci.Digest) *shard { return &x.shards[d.Sum64()>>56] }
 
 // find returns the complete content or the running fill of d; at most one of them is set.
 func (x *index) find(d oci.Digest) (*entry, *fill) {

@@ -194,10 +194,10 @@ func (r *records) close() error {
 func (r *records) load(visit func(record)) error {
 	return guarded(func() error {
 		return r.db.View(func(tx *bbolt.Tx) error {
-			used := tx.Bucket(usedBucket)
+			used := newFollower(tx.Bucket(usedBucket))
 			return tx.Bucket(blobsBucket).ForEach(func(k, v []byte) error {
 				if rec, ok := decodeRecord(k, v); ok {
-					if u := used.Get(k); len(u) == 8 {
+					if u := used.at(k); len(u) == 8 {
 						rec.use = Use(binary.LittleEndian.Uint64(u))
 					}
 					visit(rec)
@@ -206,6 +206,30 @@ func (r *records) load(visit func(record)) error {
 			})
 		})
 	})
+}
+
+// follower reads a bucket alongside another that is walked: its keys are in the same order, so a step replaces a search
+// from the root. With a million records that is a second of the start.
+type follower struct {
+	cursor     *bbolt.Cursor
+	key, value []byte
+}
+
+func newFollower(b *bbolt.Bucket) *follower {
+	f := &follower{cursor: b.Cursor()}
+	f.key, f.value = f.cursor.First()
+	return f
+}
+
+// at returns the value of key, or nil. Each call names a later key than the one before.
+func (f *follower) at(key []byte) []byte {
+	for f.key != nil && bytes.Compare(f.key, key) < 0 {
+		f.key, f.value = f.cursor.Next()
+	}
+	if !bytes.Equal(f.key, key) {
+		return nil
+	}
+	return f.value
 }
 
 // put makes complete content durable in the index; it returns when the records are on the disk. After an error that is

@@ -107,7 +107,7 @@ func (c *Cache) doubtful(rec record) bool { return c.doubt.any && rec.stored >= 
 
 // confirm compares a file that has no record with the digest it is named by, if that is doubtful, and removes it when it is
 // wrong.
-func (c *Cache) confirm(d oci.Digest, size int64) bool {
+func (c *Cache) confirm(d oci.Digest) bool {
 	if !c.doubt.any {
 		return true
 	}
@@ -116,10 +116,11 @@ func (c *Cache) confirm(d oci.Digest, size int64) bool {
 		return false
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.ModTime().Unix() < c.doubt.since {
-		return true
+	info, err := file.Stat()
+	if err != nil || info.ModTime().Unix() < c.doubt.since {
+		return err == nil
 	}
-	v := victim{digest: d, entry: &entry{size: size}}
+	v := victim{digest: d, entry: &entry{size: info.Size()}}
 	if err = c.compareBytes(file, v, func(int) error { return c.ctx.Err() }); err == nil || c.ctx.Err() != nil {
 		return err == nil
 	}

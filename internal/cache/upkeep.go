@@ -109,8 +109,8 @@ func (c *Cache) sureAgain() {
 // look takes complete content into table and index that is on the disk without a record.
 func (c *Cache) look() error {
 	var found []oci.Digest
-	err := c.disk.walk(func(d oci.Digest, size int64) error {
-		if e, _ := c.index.find(d); e == nil && c.confirm(d, size) {
+	err := c.disk.walk(func(d oci.Digest) error {
+		if e, _ := c.index.find(d); e == nil && c.confirm(d) {
 			found = append(found, d)
 		}
 		if len(found) < batchLimit {
@@ -169,16 +169,34 @@ func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest) {
 	return filling
 }
 
+// recencyBatch is how many uses are written out in one transaction. It bounds the memory for that, also when everything
+// was used in the last minute.
+const recencyBatch = 10_000
+
 // writeRecency writes out the uses since the given time.
 func (c *Cache) writeRecency(since int64) {
 	used := make(map[oci.Digest]Use)
-	c.index.each(func(d oci.Digest, e *entry) {
+	var err error
+	for i := range c.index.shards {
+		c.index.shards[i].usedSince(since, used)
+		if len(used) >= recencyBatch {
+			err = errors.Join(err, c.records.touch(used))
+			clear(used)
+		}
+	}
+	if err = errors.Join(err, c.records.touch(used)); err != nil {
+		c.log.Warn("recency could not be written; eviction after a restart will choose less well", "error", err)
+	}
+}
+
+// usedSince adds the contents used since the given time to used.
+func (s *shard) usedSince(since int64, used map[oci.Digest]Use) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for d, e := range s.entries {
 		if use := Use(e.use.Load()); use.At() >= since {
 			used[d] = use
 		}
-	})
-	if err := c.records.touch(used); err != nil {
-		c.log.Warn("recency could not be written; eviction after a restart will choose less well", "error", err)
 	}
 }
 

@@ -94,6 +94,8 @@ func (n *Node) phases() []phase {
 		{"file limit", n.raiseFileLimit, nil},
 		// Operators are answered from the first moment to the last: /readyz tells starting and draining.
 		{"admin listener", n.startAdmin, n.stopAdmin},
+		// Both databases are on their way from the disk while the first is read.
+		{"read ahead", n.readAhead, nil},
 		// The catalog is opened before the cache, because it refuses a directory that another process works in before
 		// anything in it was touched.
 		{"catalog", n.openCatalog, func(context.Context) error { return n.catalog.Close() }},
