@@ -115,11 +115,15 @@ func (m *memory) takes(size int64) bool { return m != nil && size <= m.maxBlob }
 // offer proposes content for the tier, without waiting: when too much is proposed at once, it is passed over and may be
 // proposed again by the next hit on disk.
 func (m *memory) offer(d oci.Digest, data []byte, e *entry) {
-	if !m.takes(int64(len(data))) || m.offered.Load() > m.limit {
+	if !m.takes(int64(len(data))) {
 		return
 	}
 	b := &memoryBlob{digest: d, data: data, entry: e}
-	m.offered.Add(b.cost())
+	// Counted before it is looked at, so that many at once cannot all pass the same look.
+	if before := m.offered.Add(b.cost()) - b.cost(); before > m.limit {
+		m.offered.Add(-b.cost())
+		return
+	}
 	select {
 	case m.offers <- b:
 	default:

@@ -1,0 +1,95 @@
+package cache_test
+
+import (
+	"io"
+	"runtime"
+	"testing"
+	"testing/synctest"
+
+	"mirror/internal/cache"
+	"mirror/internal/cache/cachetest"
+	"mirror/internal/oci"
+	"mirror/internal/units"
+)
+
+// TestMemoryResistsScans: manifests that were asked for again and again stay in memory although nobody asks for them while
+// 600 small blobs, five times what the tier holds, come by once each.
+func TestMemoryResistsScans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := cachetest.Config(t)
+		cfg.Sync = cache.SyncLazy
+		cfg.Memory = cache.MemoryConfig{MaxSize: units.MiB, MaxBlob: units.MiB}
+		c := cachetest.Open(t, cfg)
+		var hot []oci.Digest
+		for i := range 20 {
+			hot = append(hot, putContent(t, c, 2*kib+i))
+		}
+		for range 200 {
+			for _, d := range hot {
+				hit(t, c, d)
+			}
+			synctest.Wait()
+		}
+		for i := range 600 {
+			hit(t, c, putContent(t, c, 8*kib+i))
+			synctest.Wait()
+		}
+		kept := 0
+		for _, d := range hot {
+			if tierOf(t, c, d) == cache.TierMemory {
+				kept++
+			}
+		}
+		if kept < len(hot)-2 {
+			t.Errorf("%d of %d hot blobs are in memory after the scan, want nearly all", kept, len(hot))
+		}
+	})
+}
+
+func putContent(t *testing.T, c *cache.Cache, size int) oci.Digest {
+	t.Helper()
+	b, d := content(size)
+	if err := c.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func tierOf(t *testing.T, c *cache.Cache, d oci.Digest) cache.Tier {
+	t.Helper()
+	blob, err := c.Open(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	return blob.Tier()
+}
+
+// TestMemoryHitCopiesNothing: what a hit allocates does not grow with the blob.
+func TestMemoryHitCopiesNothing(t *testing.T) {
+	const most, runs = 1024, 1000
+	for _, size := range []int{kib, mib} {
+		c, d := stored(t, size)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range runs {
+			serve(t, c, d)
+		}
+		runtime.ReadMemStats(&after)
+		if got := (after.TotalAlloc - before.TotalAlloc) / runs; got > most {
+			t.Errorf("a hit of %d bytes allocates %d bytes, want at most %d", size, got, most)
+		}
+	}
+}
+
+// serve is a hit that is sent.
+func serve(t *testing.T, c *cache.Cache, d oci.Digest) {
+	blob, err := c.Open(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	if _, err := blob.WriteRange(io.Discard, 0, -1); err != nil {
+		t.Fatal(err)
+	}
+}
