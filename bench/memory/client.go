@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -12,7 +13,7 @@ import (
 // drop reads answers of o.size bytes until the connection ends, and says a byte after each. MSG_TRUNC lets the kernel drop
 // them without a copy.
 func drop(o options) error {
-	conn, err := net.Dial("tcp", o.address)
+	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", o.address)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func compare(o options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("| blobs | ready, cold | ready, warm | live heap per blob | resident per blob | most resident | lookup | link |")
+	fmt.Println("| blobs | ready, cold | ready, warm | live heap per blob | resident per blob | resident when ready | lookup | link |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	sizes := slices.DeleteFunc([]int{1_000, 100_000, o.blobs}, func(n int) bool { return n > o.blobs })
 	for _, blobs := range slices.Compact(sizes) {
@@ -79,6 +79,9 @@ func row(o options, blobs int, empty figures) (err error) {
 		return fmt.Errorf("empty page cache: %w", err)
 	}
 	watch := o.watch
+	if blobs != o.blobs {
+		watch = 0
+	}
 	o.watch, o.blobs = 0, blobs
 	cold, err := inChild(dir, o)
 	if err != nil {
@@ -91,9 +94,9 @@ func row(o options, blobs int, empty figures) (err error) {
 	}
 	each := func(got, none int64) int64 { return (got - none) / int64(blobs) }
 	fmt.Printf("| %d | %.2f s | %.2f s | %d B | %d B | %d MiB | %d ns | %d ns |\n", blobs, cold.Ready.Seconds(), warm.Ready.Seconds(),
-		each(warm.Heap, empty.Heap), each(warm.Resident, empty.Resident), warm.Peak>>20, warm.Lookup.Nanoseconds(), warm.Link.Nanoseconds())
+		each(warm.Heap, empty.Heap), each(warm.Resident, empty.Resident), warm.AtReady>>20, warm.Lookup.Nanoseconds(), warm.Link.Nanoseconds())
 	if watch > 0 {
-		fmt.Printf("\nIn the %s after the start the node took %.1f s of CPU time; at most %d MiB were resident.\n\n", watch, warm.Busy.Seconds(), warm.LaterPeak>>20)
+		fmt.Printf("\nIn the %s after the start the node took %.1f s of CPU time; %d MiB were resident then.\n\n", watch, warm.Busy.Seconds(), warm.Later>>20)
 	}
 	return nil
 }

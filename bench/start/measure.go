@@ -28,12 +28,11 @@ import (
 type figures struct {
 	Ready time.Duration // from nothing to a node that says it is ready
 	Heap  int64         // live after a collection
-	// Resident is the memory of the process without files, which the kernel takes back when it needs room. Peak is the
-	// most that it was, until ready.
-	Resident, Peak int64
-	Lookup, Link   time.Duration // of one digest in the cache, and in its repository in the catalog
-	Busy           time.Duration // of CPU, while the node was watched
-	LaterPeak      int64         // the most that was resident by the end of the watch
+	// Resident is the memory of the process after a collection, without mapped files, which the kernel takes back when it
+	// needs room. AtReady is the same when it was ready, Later at the end of the watch.
+	Resident, AtReady, Later int64
+	Lookup, Link             time.Duration // of one digest in the cache, and in its repository in the catalog
+	Busy                     time.Duration // of CPU, while the node was watched
 }
 
 // measure starts a node on o.dir and prints figures.
@@ -69,13 +68,13 @@ func measureNode(o options) (f figures, err error) {
 		return f, err
 	}
 	f.Ready = time.Since(begin)
-	if f.Peak, err = resident("RssAnon:"); err != nil {
+	if f.AtReady, err = resident("RssAnon:"); err != nil {
 		return f, err
 	}
 	busy := cpuTime()
 	time.Sleep(o.watch)
 	f.Busy = cpuTime() - busy
-	if f.LaterPeak, err = resident("RssAnon:"); err != nil {
+	if f.Later, err = resident("RssAnon:"); err != nil {
 		return f, err
 	}
 	f.Heap = liveHeap()
