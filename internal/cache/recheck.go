@@ -41,17 +41,22 @@ func (r *rechecks) once(e *entry, do func() error) error {
 
 // unaltered reports what is wrong with the open file of content, as far as can be told without reading it: a file of
 // the right length that was not changed since it was verified is in order. One that was changed, or of which that is not
-// known, is read before anything of it goes out.
+// known, is read before anything of it goes out, and once more if it was changed meanwhile: whoever waits for the reading of
+// somebody else may have looked at the file after that had begun.
 func (c *Cache) unaltered(d oci.Digest, e *entry, file *os.File) error {
-	stamp, err := stampOfLength(file, e.size)
-	if err != nil || stamp == e.stamp.Load() {
-		return err
+	for {
+		stamp, err := stampOfLength(file, e.size)
+		if err != nil || stamp == e.stamp.Load() {
+			return err
+		}
+		if err := c.rechecks.once(e, func() error { return c.recheck(victim{d, e}, file, stamp) }); err != nil {
+			return err
+		}
 	}
-	return c.rechecks.once(e, func() error { return c.recheck(victim{d, e}, file, stamp) })
 }
 
 // recheck reads a file that had the given stamp before, and notes that it is in order. Whoever changes it meanwhile gives it
-// another stamp, so that the next hit reads it again.
+// another stamp, so that it is read again.
 func (c *Cache) recheck(v victim, file *os.File, stamp int64) error {
 	c.metrics.rechecked.Inc()
 	err := c.compareBytes(file, v, func(int) error { return c.ctx.Err() })

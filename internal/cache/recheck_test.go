@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"mirror/internal/cache"
@@ -109,4 +110,22 @@ func TestCloseDuringRecheck(t *testing.T) {
 	if kept := inQuarantine(t, cfg.Dir); len(kept) > 0 {
 		t.Errorf("%q are in quarantine", kept)
 	}
+}
+
+// TestRecheckDuringChange: a file that is changed while it is read again is read once more before it is served.
+func TestRecheckDuringChange(t *testing.T) {
+	cfg := cachetest.Config(t)
+	stocked(t, cfg, 2*mib)
+	b, d := content(2 * mib)
+	touch(t, pathOf(cfg.Dir, d))
+	c, _, _ := openLogged(t, cfg)
+	var reads atomic.Int32
+	c.SetFault(func(operation string) error {
+		if operation == "read" && reads.Add(1) == 3 {
+			flip(t, pathOf(cfg.Dir, d), 0) // which has been read
+		}
+		return nil
+	})
+	wantWhole(t, c, newOrigin(b).request(d), b)
+	cachetest.Settle(c)
 }
