@@ -1,8 +1,10 @@
 package cache_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -180,4 +182,34 @@ func TestRejoinOtherFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRejoinSuspect: what a reader has begun with may be wrong when its digest has become a suspect meanwhile. The next
+// fill fetches everything anew then, in another file, and the reader is cut short: it must not get the end of what is right
+// after the beginning of what is wrong.
+func TestRejoinSuspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, d := content(6 * mib)
+		c := cachetest.Open(t, cachetest.Config(t))
+		bad, own := newOrigin(b), newOrigin(b)
+		bad.wrong = []int64{mib}
+		r := bad.request(d)
+		r.From = onlyUpTo(bad, 3*mib)
+		blob := fill(t, c, r)
+		blob.Fallback(own.request(d), func(error) bool {
+			passing := c.Pass(bad.request(d))
+			defer passing.Close()
+			if _, err := passing.WriteRange(io.Discard, 0, -1); !errors.Is(err, cache.ErrWrongContent) {
+				t.Errorf("wrong content passed through: %v", err)
+			}
+			return true
+		})
+		var got bytes.Buffer
+		_, err := blob.WriteRange(&got, 0, -1)
+		if errors.Join(err, blob.Close()) == nil || got.Len() == len(b) {
+			t.Errorf("reader got %d of %d bytes and %v, the byte that was wrong included", got.Len(), len(b), err)
+		}
+		cachetest.Settle(c)
+		wantWhole(t, c, own.request(d), b)
+	})
 }

@@ -171,7 +171,7 @@ func (f *fill) prepare() error {
 func (f *fill) takeUp() (err error) {
 	p, resumed := f.resting, true
 	f.resting = nil
-	if p == nil || !f.cache.continuePart(p, f.request.Size) {
+	if p == nil || !f.cache.continuePart(p, f.request.Size, f.suspect) {
 		resumed = false
 		if p, err = f.cache.newPart(f.request.Digest, f.request.Size); err != nil {
 			return err

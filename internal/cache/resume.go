@@ -148,9 +148,10 @@ func (k *disk) partialNames() ([]string, error) {
 }
 
 // continuePart makes a resting part ready for a fill of content of the given size, -1 if unknown. One that cannot be
-// continued is discarded.
-func (c *Cache) continuePart(p *part, size int64) bool {
-	if p.fit(size) && c.openPart(p) {
+// continued is discarded, and so is that of a suspect: its bytes may be the wrong ones, and readers who have got some of
+// them must not find others in the same file later.
+func (c *Cache) continuePart(p *part, size int64, suspect bool) bool {
+	if !suspect && p.fit(size) && c.openPart(p) {
 		return true
 	}
 	c.discardPart(p)
