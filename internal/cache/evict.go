@@ -53,8 +53,8 @@ func (c *Cache) makeAhead() bool {
 		return true
 	}
 	for step := range slices.Chunk(c.coldest(need), evictAtOnce) {
-		if c.room.lacking() <= 0 || c.ctx.Err() != nil {
-			break // a fill that could not wait has made room itself
+		if c.room.lacking() <= 0 || c.ctx.Err() != nil || c.leftovers.tooMany() {
+			break // a fill that could not wait has made room itself, or nobody can
 		}
 		c.evicting.Lock()
 		freed += c.discardAll(step, c.index.takeUnpinned)
@@ -75,7 +75,8 @@ func (c *Cache) shrink() {
 }
 
 // evict makes at least need bytes of room if it can: first what failed fills have left, then what the policy chooses
-// (policy.go), and last what is in quarantine. It reports whether any room was made. The caller holds evicting.
+// (policy.go), and last what is in quarantine. While files cannot be unlinked, content stays. It reports whether any room was
+// made. The caller holds evicting.
 func (c *Cache) evict(need int64) bool {
 	freed := c.retryLeftovers()
 	freed += c.dropParts(need - freed)
@@ -83,6 +84,9 @@ func (c *Cache) evict(need int64) bool {
 		return true
 	}
 	for step := range slices.Chunk(c.coldest(need-freed), evictAtOnce) {
+		if c.leftovers.tooMany() {
+			break
+		}
 		freed += c.discardAll(step, c.index.takeUnpinned)
 	}
 	if freed < need {

@@ -6,6 +6,10 @@ import (
 	"sync"
 )
 
+// leftoversToStop is how many files that cannot be unlinked mean that none can: the file system has become read-only, most
+// likely. Evicting more would only take content out of service that can still be read.
+const leftoversToStop = 16
+
 // leftovers are files that nobody wants any more and that could not be unlinked. Their bytes stay accounted for, because
 // they are on the disk, until unlinking them works. A restart forgets them: it sweeps partial files without a journal and
 // takes in complete ones.
@@ -18,6 +22,13 @@ func (l *leftovers) add(path string, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.files[path] += n
+}
+
+// tooMany reports whether there are so many that removing more makes no room.
+func (l *leftovers) tooMany() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.files) >= leftoversToStop
 }
 
 // take forgets the file at path and returns the room it held, and whether there was such a leftover.

@@ -137,3 +137,41 @@ func TestNotStored(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingCanBeUnlinked: on a file system that has become read-only, what is stored is served on. Taking it out of
+// service makes no room.
+func TestNothingCanBeUnlinked(t *testing.T) {
+	const blobs = 100
+	cfg := cachetest.Config(t)
+	cfg.MaxSize, cfg.Memory.MaxSize = blobs*10*units.KiB, 0
+	c := cachetest.Open(t, cfg)
+	for n := range blobs {
+		b, d := content(10*kib - n)
+		if err := c.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mended atomic.Bool
+	c.SetFault(func(operation string) error {
+		if operation == "unlink" && !mended.Load() {
+			return syscall.EROFS
+		}
+		return nil
+	})
+	for n := range blobs {
+		b, d := content(20*kib - n)
+		if err := c.Put(d, b); !errors.Is(err, cache.ErrNoRoom) {
+			t.Fatalf("put: %v, want no room", err)
+		}
+	}
+	held := 0
+	c.Contents(func(cache.Content) { held++ })
+	if held < blobs*3/4 {
+		t.Errorf("%d of %d contents are still served", held, blobs)
+	}
+	mended.Store(true)
+	b, d := content(200 * kib)
+	if err := c.Put(d, b); err != nil {
+		t.Errorf("put when files can be unlinked again: %v", err)
+	}
+}
