@@ -42,8 +42,12 @@ func (s *space) lacking(n, pending int64) int64 {
 	return max(0, n+pending+min(s.least, all/leastShare)-free)
 }
 
-// isFull reports whether evicting did not help a moment ago.
-func (s *space) isFull() bool { return time.Now().UnixNano() < s.full.Load() }
+// isFull reports whether evicting did not help a moment ago. A time further ahead than that was noted by a clock that has
+// been set back since.
+func (s *space) isFull() bool {
+	left := time.Duration(s.full.Load() - time.Now().UnixNano())
+	return 0 < left && left <= fullFor
+}
 
 func (s *space) noteFull() { s.full.Store(time.Now().Add(fullFor).UnixNano()) }
 

@@ -87,10 +87,23 @@ func (c *Cache) beginSync() (err error) {
 		return err
 	}
 	if !c.doubt.any {
-		return c.settleSync()
+		c.beginDoubts()
+		return nil
 	}
 	c.log.Warn("the machine stopped while content was not synced (cache.sync: lazy); what came last is compared with its digests before it is served")
 	return nil
+}
+
+// beginDoubts is settleSync for a start that has no doubts about earlier runs. A full disk must not keep the mirror from
+// starting, so a run that cannot be noted syncs everything instead; an old note that stays costs a comparison at most.
+func (c *Cache) beginDoubts() {
+	err := c.settleSync()
+	if err == nil {
+		return
+	}
+	c.disk.lazy = false
+	c.log.Warn("it cannot be noted what is synced, so this run syncs all content as if cache.sync were always: make room in the data directory and restart",
+		"error", err)
 }
 
 // settleSync ends the doubts about earlier runs, once what was doubtful is verified or gone, and begins those about this

@@ -2,9 +2,11 @@ package cache_test
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,5 +107,24 @@ func TestLazyRunIsNoted(t *testing.T) {
 	openOn(t, "first", cfg)
 	if note, err := os.ReadFile(filepath.Join(cfg.Dir, "unsynced")); err != nil || string(note) != "first" {
 		t.Errorf("got %q, %v", note, err)
+	}
+}
+
+// TestNoteCannotBeWritten: a data directory without room for the note of a lazy run, a full one for example, does not keep
+// the mirror from starting. The run syncs everything then, because nobody would know of what it did not.
+func TestNoteCannotBeWritten(t *testing.T) {
+	cfg := cachetest.Config(t)
+	cfg.Sync = cache.SyncLazy
+	if err := os.MkdirAll(filepath.Join(cfg.Dir, "unsynced.new", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, log, _ := openLogged(t, cfg)
+	b, d := content(2 * mib)
+	wantWhole(t, c, newOrigin(b).request(d), b)
+	if !strings.Contains(log.String(), "cache.sync") {
+		t.Errorf("logged %q, want a word about cache.sync", log)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "unsynced")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("note: %v", err)
 	}
 }

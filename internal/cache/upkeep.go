@@ -36,9 +36,9 @@ func (c *Cache) restore(rebuild bool) error {
 		c.take(rec)
 	})
 	if err == nil {
-		err = c.records.remove(unsure) // the search for content without a record finds them
-	}
-	if err == nil {
+		if err := c.records.remove(unsure); err != nil { // the search for content without a record finds them
+			c.indexFailed(err) // and does so again after a crash, because the note of the doubts stays
+		}
 		err = c.restoreParts()
 	}
 	if err != nil || !rebuild {
