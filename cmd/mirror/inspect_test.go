@@ -39,6 +39,10 @@ func TestInspection(t *testing.T) {
 	f(1, `^$`, "remove: docker.io/library/alpine:3.21 is pinned: unpin it first", "remove", "alpine:3.21")
 	f(0, `docker.io/library/alpine:3.21 .* pinned`, "", "list")
 
+	for _, illegal := range []string{"..", "../../pins", "app//x", "/alpine:3.20"} {
+		f(1, `^$`, "remove: repository name ", "remove", illegal)
+		f(1, `^$`, "remove: repository name ", "remove", "--repository", illegal)
+	}
 	used := stored(t, dir)
 	f(0, `^removed docker.io/library/alpine:3.20: freed 1.0 MiB in 3 blobs\n$`, "", "remove", "alpine:3.20")
 	if freed := used - stored(t, dir); freed < 1<<20 || freed >= 2<<20 {

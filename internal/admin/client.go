@@ -77,12 +77,12 @@ func (c *Client) Remove(ctx context.Context, reference string) (done Change, err
 	if strings.Contains(reference, "@") || strings.HasPrefix(reference, "sha256:") || strings.HasPrefix(reference, "sha512:") {
 		path = "/api/v1/blobs/"
 	}
-	return done, c.ask(ctx, http.MethodDelete, path+reference, nil, &done)
+	return done, c.ask(ctx, http.MethodDelete, path+segment(reference), nil, &done)
 }
 
 // RemoveRepository removes a repository with its tags and the content that only it has.
 func (c *Client) RemoveRepository(ctx context.Context, repository string) (done Change, err error) {
-	return done, c.ask(ctx, http.MethodDelete, "/api/v1/repositories/"+repository, nil, &done)
+	return done, c.ask(ctx, http.MethodDelete, "/api/v1/repositories/"+segment(repository), nil, &done)
 }
 
 // Pin pins what a reference names.
@@ -95,11 +95,13 @@ func (c *Client) Unpin(ctx context.Context, reference string) (done Change, err 
 	return done, c.ask(ctx, http.MethodDelete, "/api/v1/pins", url.Values{"reference": {reference}}, &done)
 }
 
-// ask sends one request and reads its answer into out.
+// segment escapes what a user typed so that it is one segment of a path, whatever is in it. Slashes and dots would otherwise
+// be tidied up before anybody can say what is wrong with them.
+func segment(text string) string { return strings.ReplaceAll(url.PathEscape(text), ".", "%2E") }
+
+// ask sends one request, to a path that is escaped, and reads its answer into out.
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, out any) error {
-	// What a user typed is one path, whatever is in it.
-	target := url.URL{Path: path, RawQuery: query.Encode()}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+target.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path+"?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
