@@ -325,17 +325,6 @@ func (c *Cache) Stat(d oci.Digest) (size int64, ok bool) {
 	return e.size, true
 }
 
-// Remove removes complete content, pinned or not; its room is free at once. It reports whether the content was there. A
-// running fill is not disturbed, and a pin stays.
-func (c *Cache) Remove(d oci.Digest) bool {
-	e, _ := c.index.find(d)
-	if e == nil {
-		return false
-	}
-	c.discardAll([]victim{{digest: d, entry: e}}, c.index.take)
-	return true
-}
-
 // Close ends all fills, writes out what is pending and gives the directory free. What fills have got so far is kept for
 // the next run. Blobs that are open keep their files.
 func (c *Cache) Close() error {

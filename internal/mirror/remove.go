@@ -117,22 +117,13 @@ func (m *Mirror) keepReferenced(t *tree, keep func(oci.Descriptor)) {
 // discard removes contents, and every link to what it has removed. Forgetting a link costs a question to the upstream at
 // most, if the content comes back through another repository.
 func (m *Mirror) discard(doomed []oci.Digest) Freed {
-	var freed Freed
-	var removed []oci.Digest
-	for _, d := range doomed {
-		content, held := m.cache.Content(d)
-		if held && m.cache.Remove(d) {
-			freed.Blobs++
-			freed.Bytes += content.Size
-			removed = append(removed, d)
-		}
-	}
+	removed, bytes := m.cache.RemoveAll(doomed)
 	for d, holders := range m.catalog.Holders(removed) {
 		for _, repo := range holders {
 			m.catalog.Unlink(repo, d)
 		}
 	}
-	return freed
+	return Freed{Blobs: len(removed), Bytes: bytes}
 }
 
 // RemoveRepository removes a repository: its tags, what is known of it, and the content that no other repository is known
