@@ -213,7 +213,8 @@ func TestLargeImageStays(t *testing.T) {
 func TestManifestsOutliveTheirLayers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := limited(t, 8*units.MiB)
-		random := rand.New(rand.NewPCG(rand.Uint64(), 0))
+		seed := rand.Uint64()
+		random := rand.New(rand.NewPCG(seed, 0))
 		var images []storedImage
 		for n := range 30 {
 			images = append(images, storeImage(t, c, n))
@@ -223,12 +224,16 @@ func TestManifestsOutliveTheirLayers(t *testing.T) {
 			}
 			for i, image := range images {
 				if image.layersLeft(c) > 0 && !image.complete(c) {
-					t.Fatalf("image %d has layers left, and has lost its manifest or its config", i)
+					t.Fatalf("seed %d: image %d has layers left, and has lost its manifest or its config", seed, i)
 				}
 			}
 		}
-		if images[1].layersLeft(c) == len(images[1].layers) && images[2].layersLeft(c) == len(images[2].layers) {
-			t.Error("nothing was evicted")
+		left := 0
+		for _, image := range images {
+			left += image.layersLeft(c)
+		}
+		if all := 3 * len(images); left == 0 || left > all/2 { // all are three times what fits
+			t.Errorf("seed %d: %d of %d layers are left, want some and at most half", seed, left, all)
 		}
 	})
 }
