@@ -209,7 +209,7 @@ func (c *Cache) start(r Request) (*Blob, error) {
 	s := c.index.shard(r.Digest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.entries[r.Digest] != nil || s.fills[r.Digest] != nil {
+	if s.entryLocked(r.Digest) != nil || s.fills[r.Digest] != nil {
 		return nil, nil
 	}
 	f := c.newFill(r, s.takePart(r.Digest))

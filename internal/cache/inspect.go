@@ -34,7 +34,7 @@ func (c *Cache) Content(d oci.Digest) (Content, bool) {
 	s := c.index.shard(d)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	e := s.entries[d]
+	e := s.entryLocked(d)
 	if e == nil {
 		return Content{}, false
 	}
@@ -45,8 +45,8 @@ func (c *Cache) Content(d oci.Digest) (Content, bool) {
 func (s *shard) inspect() []Content {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := make([]Content, 0, len(s.entries))
-	for d, e := range s.entries {
+	all := make([]Content, 0, s.entries.Len())
+	for d, e := range s.entries.All() {
 		all = append(all, s.describeLocked(d, e))
 	}
 	return all

@@ -144,7 +144,7 @@ func (x *index) changePin(d oci.Digest, change func(map[oci.Digest]struct{}, oci
 
 // pinnedBytesLocked returns the size of d if it is stored and pinned, else 0.
 func (s *shard) pinnedBytesLocked(d oci.Digest) int64 {
-	if e := s.entries[d]; e != nil && s.pinnedLocked(d) {
+	if e := s.entryLocked(d); e != nil && s.pinnedLocked(d) {
 		return e.size
 	}
 	return 0

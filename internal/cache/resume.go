@@ -50,7 +50,7 @@ func (c *Cache) restorePart(name string) bool {
 	s := c.index.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.entries[d] != nil || s.parts[d] != nil {
+	if s.entryLocked(d) != nil || s.parts[d] != nil {
 		return false
 	}
 	s.parts[d] = p

@@ -193,7 +193,7 @@ func (c *Cache) writeRecency(since int64) {
 func (s *shard) usedSince(since int64, used map[oci.Digest]Use) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for d, e := range s.entries {
+	for d, e := range s.entries.All() {
 		if use := Use(e.use.Load()); use.At() >= since {
 			used[d] = use
 		}

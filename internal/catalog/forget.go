@@ -27,7 +27,7 @@ func (c *Catalog) RemoveRepository(repo oci.Repository) error {
 func (r *repository) clearLocked() {
 	r.noteAllLocked()
 	clear(r.tags)
-	r.links = digestMap[link]{}
+	r.links = oci.DigestMap[link]{}
 	r.gone.Store(true)
 }
 
@@ -90,8 +90,8 @@ type absence struct {
 func (r *repository) absences() []absence {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	all := make([]absence, 0, len(r.links.short)+len(r.links.long))
-	for d, l := range r.links.all() {
+	all := make([]absence, 0, r.links.Len())
+	for d, l := range r.links.All() {
 		all = append(all, absence{d, l.absent})
 	}
 	return all
@@ -101,9 +101,9 @@ func (r *repository) absences() []absence {
 func (r *repository) mark(a absence, since uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l, ok := r.links.get(a.digest); ok && l.absent == a.since {
+	if l, ok := r.links.Get(a.digest); ok && l.absent == a.since {
 		l.absent = since
-		r.links.set(a.digest, l)
+		r.links.Set(a.digest, l)
 	}
 }
 
@@ -111,11 +111,11 @@ func (r *repository) mark(a absence, since uint32) {
 func (r *repository) unlinkAbsent(a absence) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l, ok := r.links.get(a.digest)
+	l, ok := r.links.Get(a.digest)
 	if !ok || l.absent != a.since {
 		return false
 	}
-	r.links.delete(a.digest)
+	r.links.Delete(a.digest)
 	r.unsaved.links[a.digest] = struct{}{}
 	return true
 }
@@ -126,7 +126,7 @@ func (c *Catalog) forgetEmpty(r *repository) {
 		return
 	}
 	r.change(func() {
-		if len(r.tags)+len(r.links.short)+len(r.links.long) == 0 { // still
+		if len(r.tags)+r.links.Len() == 0 { // still
 			r.clearLocked()
 		}
 	})

@@ -29,8 +29,8 @@ func (c *Catalog) Links(repo oci.Repository) map[oci.Digest]Link {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	links := make(map[oci.Digest]Link, len(r.links.short)+len(r.links.long))
-	for d, l := range r.links.all() {
+	links := make(map[oci.Digest]Link, r.links.Len())
+	for d, l := range r.links.All() {
 		links[d] = l.public(c.mediaTypes)
 	}
 	return links
@@ -61,15 +61,15 @@ func (c *Catalog) Holders(digests []oci.Digest) map[oci.Digest][]oci.Repository 
 func (r *repository) addTo(holders map[oci.Digest][]oci.Repository) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if len(holders) < len(r.links.short)+len(r.links.long) {
+	if len(holders) < r.links.Len() {
 		for d := range holders {
-			if _, ok := r.links.get(d); ok {
+			if _, ok := r.links.Get(d); ok {
 				holders[d] = append(holders[d], r.name)
 			}
 		}
 		return
 	}
-	for d := range r.links.all() {
+	for d := range r.links.All() {
 		if known, wanted := holders[d]; wanted {
 			holders[d] = append(known, r.name)
 		}

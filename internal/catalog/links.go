@@ -93,20 +93,20 @@ func (c *Catalog) Unlink(repo oci.Repository, d oci.Digest) {
 func (r *repository) link(d oci.Digest) (link, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.links.get(d)
+	return r.links.Get(d)
 }
 
 // setLinkLocked reports whether it changed something that the disk should know. Most manifests are served more than once,
 // and say nothing new.
 func (r *repository) setLinkLocked(d oci.Digest, l link) bool {
-	old, ok := r.links.get(d)
+	old, ok := r.links.Get(d)
 	if ok {
 		l = old.merge(l)
 	}
 	if ok && l == old {
 		return false
 	}
-	r.links.set(d, l)
+	r.links.Set(d, l)
 	old.absent = 0
 	if ok && l == old {
 		return false
@@ -118,10 +118,10 @@ func (r *repository) setLinkLocked(d oci.Digest, l link) bool {
 func (r *repository) unlink(d oci.Digest) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.links.get(d); !ok {
+	if _, ok := r.links.Get(d); !ok {
 		return false
 	}
-	r.links.delete(d)
+	r.links.Delete(d)
 	r.unsaved.links[d] = struct{}{}
 	return true
 }
@@ -129,5 +129,5 @@ func (r *repository) unlink(d oci.Digest) bool {
 func (r *repository) linkCount() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.links.short) + len(r.links.long)
+	return r.links.Len()
 }

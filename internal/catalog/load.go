@@ -94,7 +94,7 @@ func (l *loader) link(key, record []byte) error {
 	if err != nil {
 		return err
 	}
-	r.links.set(d, link.private(l.c.mediaTypes))
+	r.links.Set(d, link.private(l.c.mediaTypes))
 	return nil
 }
 

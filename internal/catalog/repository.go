@@ -18,7 +18,7 @@ type repository struct {
 
 	mu      sync.RWMutex // guards all below
 	tags    map[string]Tag
-	links   digestMap[link]
+	links   oci.DigestMap[link]
 	unsaved changes
 }
 
@@ -61,7 +61,7 @@ func (r *repository) noteAllLocked() {
 	for tag := range r.tags {
 		r.unsaved.tags[tag] = struct{}{}
 	}
-	for d := range r.links.all() {
+	for d := range r.links.All() {
 		r.unsaved.links[d] = struct{}{}
 	}
 }
@@ -87,7 +87,7 @@ func (r *repository) takeUnsaved(types *mediaTypes) (changes, []operation) {
 		operations = append(operations, deletion(tagsBucket, tagKey(r.id, tag)))
 	}
 	for d := range taken.links {
-		if l, ok := r.links.get(d); ok {
+		if l, ok := r.links.Get(d); ok {
 			operations = append(operations, putLink(r.id, d, l.public(types)))
 			continue
 		}
