@@ -65,11 +65,11 @@ type Cache struct {
 // Open opens the cache in cfg.Dir, making the directory if there is none. Content of earlier runs is there at once, and
 // what they were filling continues where it was when somebody asks for it; other leftovers of a crash are swept. A directory that another process owns is refused with an error that says so.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
-	return openOn(bootID(), cfg, log, reg)
+	return openOn(bootID(), hitBatch, cfg, log, reg)
 }
 
-// openOn opens the cache on a machine that has been started under the name boot.
-func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
+// openOn opens the cache on a machine that has been started under the name boot. Hits in memory are counted in batches.
+func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w (set cache.dir to a directory that this user may write)", err)
 	}
@@ -92,7 +92,7 @@ func openOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer
 		return nil, err
 	}
 	if err = c.restore(rebuild); err == nil {
-		c.memory, err = newMemory(cfg.Memory, func(n int64) { c.metrics.evictedFromMemory(n) })
+		c.memory, err = newMemory(cfg.Memory, batch, func(n int64) { c.metrics.evictedFromMemory(n) })
 	}
 	if err != nil {
 		c.cancel()

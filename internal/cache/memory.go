@@ -22,6 +22,9 @@ const (
 	itemOverhead = 256
 	// countersPerItem is what ristretto's authors recommend for its admission counters.
 	countersPerItem = 10
+	// hitBatch is how many hits ristretto collects before it counts them, the number that its authors recommend: more is
+	// cheaper for a hit, and loses more hits with each garbage collection.
+	hitBatch = 64
 	// typicalItem is the size that the number of counters is based on: a manifest or a config.
 	typicalItem = 16 << 10
 )
@@ -66,8 +69,9 @@ func (m *memory) enter(d oci.Digest) (*gate, bool) {
 	return g, !g.closed
 }
 
-// newMemory returns a memory tier, or nil when the configuration switches it off. All methods work on nil.
-func newMemory(cfg MemoryConfig, onEvict func(int64)) (*memory, error) {
+// newMemory returns a memory tier that counts its hits in batches, or nil when the configuration switches it off. All
+// methods work on nil.
+func newMemory(cfg MemoryConfig, batch int64, onEvict func(int64)) (*memory, error) {
 	if cfg.MaxSize <= 0 {
 		return nil, nil
 	}
@@ -79,7 +83,7 @@ func newMemory(cfg MemoryConfig, onEvict func(int64)) (*memory, error) {
 	m.cache, err = ristretto.NewCache(&ristretto.Config[uint64, *memoryBlob]{
 		NumCounters:        max(1024, countersPerItem*int64(cfg.MaxSize)/typicalItem),
 		MaxCost:            int64(cfg.MaxSize),
-		BufferItems:        64,
+		BufferItems:        batch,
 		IgnoreInternalCost: true,
 		OnEvict:            m.evicted,
 		OnExit:             m.left,

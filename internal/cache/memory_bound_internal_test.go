@@ -15,7 +15,7 @@ import (
 // wait for ristretto's queue it fails.
 func TestMemoryBoundUnderLoad(t *testing.T) {
 	const size, goroutines, offers = 64 << 10, 8, 3200 / 8
-	m, err := newMemory(MemoryConfig{MaxSize: units.MiB, MaxBlob: units.MiB}, func(int64) {})
+	m, err := newMemory(MemoryConfig{MaxSize: units.MiB, MaxBlob: units.MiB}, hitBatch, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}

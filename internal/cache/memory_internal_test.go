@@ -10,7 +10,7 @@ import (
 
 // TestMemoryCollision: two digests with the same key never stand for each other.
 func TestMemoryCollision(t *testing.T) {
-	m, err := newMemory(MemoryConfig{MaxSize: units.MiB, MaxBlob: units.MiB}, func(int64) {})
+	m, err := newMemory(MemoryConfig{MaxSize: units.MiB, MaxBlob: units.MiB}, hitBatch, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
