@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"mirror/internal/oci"
@@ -248,22 +247,4 @@ func (k *disk) unlink(path string) error {
 		return err
 	}
 	return nil
-}
-
-// walk calls visit for each complete file. Files with other names are left alone: they are not ours. It costs no system
-// call for each file, because a million of them would be a minute of seeks on some disks.
-func (k *disk) walk(visit func(oci.Digest) error) error {
-	root := filepath.Join(k.dir, blobsDir)
-	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // evicted while we walked
-		}
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		if d, ok := digestOfPath(strings.TrimPrefix(path, root+string(filepath.Separator))); ok {
-			return visit(d)
-		}
-		return nil
-	})
 }

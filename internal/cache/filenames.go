@@ -72,12 +72,11 @@ func parseNumbered(name string) (d oci.Digest, n uint64, ok bool) {
 	return d, n, err == nil
 }
 
-// digestOfPath is the inverse of blobPath for a path relative to the blobs directory.
-func digestOfPath(relative string) (oci.Digest, bool) {
-	parts := strings.Split(filepath.ToSlash(relative), "/")
-	if len(parts) != 3 || len(parts[1]) != 2 || !strings.HasPrefix(parts[2], parts[1]) {
-		return oci.Digest{}, false
-	}
-	d, err := oci.ParseDigest(parts[0] + ":" + parts[2])
+// digestOfName returns the digest of complete content from the name of its file, which is the hexadecimal part.
+func digestOfName(alg oci.Algorithm, name string) (oci.Digest, bool) {
+	var room [160]byte // more than the longest digest, so that nothing is allocated
+	text := append(room[:0], alg.String()...)
+	text = append(text, ':')
+	d, err := oci.ParseDigest(append(text, name...))
 	return d, err == nil
 }

@@ -154,14 +154,17 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
-func FuzzDigestOfPath(f *testing.F) {
-	f.Add(filepath.Join("sha256", digestOf("x").Encoded()[:2], digestOf("x").Encoded()))
-	f.Add("sha256/2/" + strings.Repeat("2", 64))
-	f.Add("sha256/../x")
-	f.Add("sha256/aa")
-	f.Fuzz(func(t *testing.T, path string) {
-		if d, ok := digestOfPath(path); ok && blobPath("", d) != filepath.Join(blobsDir, path) {
-			t.Errorf("%q is taken for the path of %v", path, d)
+func FuzzDigestOfName(f *testing.F) {
+	f.Add(digestOf("x").Encoded())
+	f.Add(strings.Repeat("2", 128))
+	f.Add(strings.Repeat("A", 64))
+	f.Add("../x")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, name string) {
+		for _, alg := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
+			if d, ok := digestOfName(alg, name); ok && (d.Algorithm() != alg || filepath.Base(blobPath("", d)) != name) {
+				t.Errorf("%q is taken for the name of %v", name, d)
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -115,6 +116,42 @@ func TestContentWithoutRecord(t *testing.T) {
 		t.Error(err)
 	}
 	s.want(t, c)
+}
+
+// TestStrangersAmongContent: when the index is made anew from the files, what others have put among them is left where it
+// is and does not become content.
+func TestStrangersAmongContent(t *testing.T) {
+	cfg := cachetest.Config(t)
+	s := stocked(t, cfg, 1, 1000)
+	index := filepath.Join(cfg.Dir, "index.db")
+	if err := os.Remove(index); err != nil {
+		t.Fatal(err)
+	}
+	_, d := content(5)
+	misplaced := filepath.Join(cfg.Dir, "blobs", "sha256", "00", d.Encoded()) // another first byte
+	directory := pathOf(cfg.Dir, d)
+	note := filepath.Join(filepath.Dir(directory), "note")
+	file := filepath.Join(cfg.Dir, "blobs", "sha512", "00")
+	if err := errors.Join(
+		os.MkdirAll(filepath.Dir(misplaced), 0o700), os.MkdirAll(directory, 0o700),
+		os.WriteFile(misplaced, []byte("x"), 0o600), os.WriteFile(note, []byte("x"), 0o600), os.WriteFile(file, []byte("x"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	c := cachetest.Unchecked(t, cfg)
+	found := 0
+	c.Contents(func(cache.Content) { found++ })
+	if found != len(s) {
+		t.Errorf("%d contents are found, want %d", found, len(s))
+	}
+	for d, b := range s {
+		tier(t, c, d, b)
+	}
+	for _, path := range []string{misplaced, directory, note, file} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestContentWithoutRecordIsFilled: the search for such files meets fills of the same content that work or fail.

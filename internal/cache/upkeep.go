@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"os"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -11,6 +12,10 @@ import (
 
 // upkeepPeriod is how often recency is written out. Losing a minute of it in a crash is harmless.
 const upkeepPeriod = time.Minute
+
+// largeTable is how many blobs make it worth a garbage collection to give back what a start leaves. With so many that is
+// some ten megabytes.
+const largeTable = 100_000
 
 // restore fills the table from the index file, and with what earlier runs have left unfinished. When the index file is new,
 // the table comes from the digest-named files instead.
@@ -77,6 +82,7 @@ func (c *Cache) keepUp(look bool) {
 		c.sureAgain()
 	}
 	close(c.looked)
+	c.giveBack()
 	for {
 		select {
 		case <-time.After(upkeepPeriod):
@@ -94,6 +100,14 @@ func (c *Cache) keepUp(look bool) {
 			c.sureAgain()
 		}
 		c.flushRecords()
+	}
+}
+
+// giveBack returns to the system what the start and the search have left: tables that were outgrown, names of files. The Go
+// runtime would keep that until the heap has grown to twice what is in use, and a node that is idle would never get there.
+func (c *Cache) giveBack() {
+	if c.index.blobs.Load() >= largeTable {
+		debug.FreeOSMemory()
 	}
 }
 
@@ -153,8 +167,8 @@ func (c *Cache) adoptOnce(found []oci.Digest) (filling []oci.Digest) {
 	for _, d := range found {
 		path := blobPath(c.disk.dir, d)
 		info, err := os.Stat(path)
-		if _, left := leftovers[path]; err != nil || left {
-			continue // removed since it was found
+		if _, left := leftovers[path]; err != nil || left || info.IsDir() {
+			continue // removed since it was found, or not ours
 		}
 		rec := record{digest: d, size: info.Size(), stored: now, use: FirstUse(now)}
 		if c.take(rec) {
