@@ -258,9 +258,9 @@ func (c *Cache) Put(d oci.Digest, data []byte) error {
 
 // store makes verified content complete: content on disk, name, record, table, in this order, so that a crash in between
 // leaves a partial file, or a complete one without a record (taken in by the next start). A record that cannot be written
-// now is written later: the index file is no reason not to keep content. enter puts the entry
-// into the table and reports whether it is there; if somebody else's is, the room of this one is given back. After an
-// error the part is still the caller's. Its file stays open either way.
+// now is written later: the index file is no reason not to keep content. enter puts the entry into the table and reports
+// whether it is there; if somebody else's is, the room of this one is given back, once its file is gone. After an error the
+// part is still the caller's. Its file stays open either way.
 func (c *Cache) store(d oci.Digest, p *part, enter func(*entry) bool) error {
 	if err := errors.Join(p.synced(), c.disk.sync(p.file)); err != nil {
 		return fmt.Errorf("sync content: %w", err)
@@ -268,6 +268,9 @@ func (c *Cache) store(d oci.Digest, p *part, enter func(*entry) bool) error {
 	entered, err := c.publish(d, p, enter)
 	if !entered {
 		c.disown(d, p.size)
+		if err == nil {
+			c.room.give(p.reserved)
+		}
 	}
 	return err
 }
@@ -291,7 +294,6 @@ func (c *Cache) publish(d oci.Digest, p *part, enter func(*entry) bool) (entered
 		c.indexFailed(err) // a start without the record finds the file
 	}
 	if !enter(newEntry(rec)) {
-		c.room.give(p.reserved)
 		return false, nil
 	}
 	c.room.give(p.reserved - p.size)

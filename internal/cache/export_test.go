@@ -26,6 +26,13 @@ func (c *Cache) SetFault(fault func(operation string) error) {
 // StampOf tells files apart that were changed, from the same files before.
 func StampOf(info os.FileInfo) int64 { return stampOf(info) }
 
+// Taken returns how many bytes of room are accounted for.
+func (c *Cache) Taken() int64 {
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	return c.room.taken
+}
+
 // SetAbandonSize makes fills larger than n bytes stop when nobody reads them.
 func (c *Cache) SetAbandonSize(n int64) { c.abandonSize = n }
 
