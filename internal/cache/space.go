@@ -72,14 +72,24 @@ func (c *Cache) reserve(n int64) error {
 	return errFull()
 }
 
-// makeSpace evicts when the file system has no room for n more bytes. It does so once: when that frees less than it should,
-// readers have the files open or somebody else writes, and evicting more would cost content for nothing.
+// makeSpace evicts when the file system has no room for n more bytes, which are reserved. When there would be none even
+// without all that can be evicted, nothing is evicted for them: whoever asks for something huge must not empty the cache.
 func (c *Cache) makeSpace(n int64) bool {
 	if c.space.lacking(n, c.promised()) == 0 {
 		return true
 	}
 	c.evicting.Lock()
 	defer c.evicting.Unlock()
+	possible := n
+	if c.space.lacking(n, c.promised()) > c.evictable()-n {
+		possible = 0 // others are given way to all the same
+	}
+	return c.giveWay(possible) && possible == n
+}
+
+// giveWay evicts once for n more bytes: when that frees less than it should, readers have the files open or somebody else
+// writes, and evicting more would cost content for nothing. The caller holds evicting.
+func (c *Cache) giveWay(n int64) bool {
 	lacking := c.space.lacking(n, c.promised())
 	if lacking == 0 {
 		return true
@@ -90,6 +100,15 @@ func (c *Cache) makeSpace(n int64) bool {
 	}
 	c.space.noteFull()
 	return false
+}
+
+// evictable returns how many bytes evictions could free at most: all that is accounted for, but for pins and for what running
+// fills have still to write.
+func (c *Cache) evictable() int64 {
+	promised := c.promised()
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	return c.room.taken - promised - c.index.pinnedBytes.Load()
 }
 
 // promised returns how many bytes running fills are going to write.

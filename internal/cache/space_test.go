@@ -97,3 +97,36 @@ func TestOutOfSpaceEvicts(t *testing.T) {
 		t.Errorf("old content: %v", err)
 	}
 }
+
+// TestLongerThanFileSystem: content for which the file system has no room even without all others is refused before
+// anything is evicted for it, and does not keep what fits from being stored.
+func TestLongerThanFileSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := cachetest.Config(t)
+		cfg.MaxSize, cfg.MinFree, cfg.Memory.MaxSize = units.GiB, 10*units.MiB, 0
+		c := cachetest.Open(t, cfg)
+		system := &fileSystem{cache: c}
+		c.SetSpace(system.look)
+		store := func(n int) {
+			t.Helper()
+			b, d := content(n * mib)
+			wantWhole(t, c, newOrigin(b).request(d), b)
+			cachetest.Settle(c)
+			if _, ok := c.Stat(d); !ok {
+				t.Errorf("%d MiB are not stored", n)
+			}
+		}
+		for n := 1; n <= 8; n++ {
+			store(n)
+		}
+		_, d := content(1)
+		if err := fill(t, c, cache.Request{Digest: d, Size: 200 * mib}).Ready(t.Context()); !errors.Is(err, cache.ErrNoRoom) {
+			t.Errorf("200 MiB on a file system of 100: %v, want no room", err)
+		}
+		cachetest.Settle(c)
+		if got := c.DiskBytes(); got != 36*mib {
+			t.Errorf("%d bytes are kept, want all 36 MiB", got)
+		}
+		store(9)
+	})
+}
