@@ -375,3 +375,32 @@ func TestLimitIsLowered(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTooLargeBesideFills: content for which there is no room beside what is being filled is refused before anything is
+// evicted for it.
+func TestTooLargeBesideFills(t *testing.T) {
+	c, _ := limited(t, 8*units.MiB)
+	for n := range 3 {
+		b, d := content(mib + n)
+		if err := c.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long, d := content(4 * mib)
+	o := newOrigin(long)
+	open := o.close(3*mib, 4*mib)
+	defer open()
+	running := fill(t, c, o.request(d))
+	if err := running.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, d = content(1)
+	if err := fill(t, c, cache.Request{Digest: d, Size: 5 * mib}).Ready(t.Context()); !errors.Is(err, cache.ErrNoRoom) {
+		t.Errorf("got %v, want no room", err)
+	}
+	held := 0
+	c.Contents(func(cache.Content) { held++ })
+	if held != 3 {
+		t.Errorf("%d contents are left of 3", held)
+	}
+}

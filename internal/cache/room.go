@@ -84,7 +84,7 @@ func (r *room) over() int64 {
 }
 
 // reserveInLimit takes n bytes of the limit, evicting for them when needed. It fails with ErrNoRoom when there
-// is not so much beside the pins, before anything is evicted in vain, or when all that is left is pinned or in use by fills.
+// is not so much beside the pins and the running fills, before anything is evicted in vain, or when nothing more can be.
 func (c *Cache) reserveInLimit(n int64) error {
 	if n > c.room.limit-c.index.pinnedBytes.Load() {
 		c.warnOfPins(n)
@@ -95,12 +95,13 @@ func (c *Cache) reserveInLimit(n int64) error {
 	}
 	c.evicting.Lock() // who waited here may find room that somebody else has made meanwhile
 	defer c.evicting.Unlock()
+	beside := c.room.limit - c.index.pinnedBytes.Load() - c.filling()
 	for {
 		short, ok := c.room.take(n)
 		if ok {
 			return nil
 		}
-		if !c.evict(short) {
+		if n > beside || !c.evict(short) {
 			c.warnOfPins(n)
 			return ErrNoRoom
 		}

@@ -123,6 +123,16 @@ func (c *Cache) promised() (n int64) {
 	return n
 }
 
+// filling returns how many bytes running fills have reserved, as far as their lengths are known.
+func (c *Cache) filling() (n int64) {
+	c.index.eachFill(func(f *fill) {
+		if size := f.size(); size > 0 {
+			n += size
+		}
+	})
+	return n
+}
+
 // write writes content to a part. When the file system turns out to be full, it evicts and tries once more: others write
 // there too, and what a look at the free bytes tells is old at once.
 func (c *Cache) write(p *part, b []byte, off int64) error {
