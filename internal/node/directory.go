@@ -15,7 +15,7 @@ func adviseOnDirectory(dir string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, catalog.ErrInUse):
-		return fmt.Errorf("%w: stop the mirror that works in %s, or set cache.dir to another directory", err, dir)
+		return fmt.Errorf("%w: stop it, or set cache.dir to another directory", err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%w: set cache.dir to a directory", err)
 	case errors.Is(err, fs.ErrPermission):

@@ -35,9 +35,6 @@ func (n *Node) stopAdmin(ctx context.Context) error {
 
 func (n *Node) openCatalog() (err error) {
 	n.catalog, err = catalog.Open(catalog.Config{Dir: n.cfg.Cache.Dir}, n.base, n.registry)
-	if errors.Is(err, catalog.ErrInUse) {
-		return fmt.Errorf("%w: stop it, or set cache.dir to another directory", err)
-	}
 	return adviseOnDirectory(n.cfg.Cache.Dir, err)
 }
 
