@@ -35,20 +35,26 @@ func routesOfAPI() []route {
 	}
 }
 
-// register adds the routes. A page of another origin that a browser shows must not change anything here: there is no
-// login that would stop it.
 func (a *api) register(mux *http.ServeMux) {
-	guard := http.NewCrossOriginProtection()
-	guard.SetDenyHandler(http.HandlerFunc(foreign))
 	for _, r := range routesOfAPI() {
-		mux.Handle(r.pattern, guard.Handler(a.handler(r)))
+		mux.Handle(r.pattern, withoutPages(a.handler(r)))
 	}
 }
 
-func foreign(w http.ResponseWriter, _ *http.Request) {
-	respond(w, http.StatusForbidden, Problem{
-		Error: "a web page of another origin may not change anything here",
-		Hint:  "use the mirror command or another program that is no browser",
+// withoutPages refuses changes that a browser asks for. There is no login that would stop a page, and to compare its origin
+// with our address is not enough: a page whose host name begins to resolve to us has the same origin (DNS rebinding). We
+// serve no pages, so none is right. Browsers send these headers with all that changes something, other programs do not.
+func withoutPages(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		browser := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
+		if browser && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			respond(w, http.StatusForbidden, Problem{
+				Error: "a web page may not change anything here",
+				Hint:  "use the mirror command or another program that is no browser",
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

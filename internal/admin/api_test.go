@@ -281,8 +281,8 @@ func TestRefusals(t *testing.T) {
 	f(404, "docs/api.md", "GET", "/api/v2/blobs")
 }
 
-// TestPagesOfOtherOrigins sends what a browser sends for a page that is not ours.
-func TestPagesOfOtherOrigins(t *testing.T) {
+// TestPagesChangeNothing sends what browsers send for a page, be it of another origin or of a name that resolves to us.
+func TestPagesChangeNothing(t *testing.T) {
 	origin := upstreamtest.New(t)
 	d := openDesk(t, origin)
 	d.pull("alpine", "1", origin.AddImage("library/alpine", "1", 1000))
@@ -305,8 +305,8 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	f(http.StatusForbidden, "Origin", "http://elsewhere.example")
 	f(http.StatusForbidden, "Origin", "null")
 	f(http.StatusForbidden, "Sec-Fetch-Site", "cross-site")
-	f(http.StatusOK, "Origin", d.base)
-	f(http.StatusOK, "Sec-Fetch-Site", "same-origin")
+	f(http.StatusForbidden, "Origin", d.base)
+	f(http.StatusForbidden, "Sec-Fetch-Site", "same-origin")
 	f(http.StatusOK, "User-Agent", "curl")
 }
 
