@@ -47,12 +47,8 @@ func (c *Cache) evictAhead() {
 // at everything, and happens without a lock; removing happens in steps, so that a fill that cannot wait comes between.
 func (c *Cache) makeAhead() bool {
 	freed := c.retryLeftovers()
-	freed += c.dropParts(c.room.lacking())
-	need := c.room.lacking()
-	if need <= 0 {
-		return true
-	}
-	for step := range slices.Chunk(c.coldest(need), evictAtOnce) {
+	freed += c.dropParts(c.room.lacking(), partFresh)
+	for step := range slices.Chunk(c.coldest(c.room.lacking()), evictAtOnce) {
 		if c.room.lacking() <= 0 || c.ctx.Err() != nil || c.leftovers.tooMany() {
 			break // a fill that could not wait has made room itself, or nobody can
 		}
@@ -60,7 +56,8 @@ func (c *Cache) makeAhead() bool {
 		freed += c.discardAll(step, c.index.takeUnpinned)
 		c.evicting.Unlock()
 	}
-	return freed > 0
+	freed += c.dropParts(c.room.lacking(), 0)
+	return freed > 0 || c.room.lacking() <= 0
 }
 
 // shrink evicts until the limit holds, after a start with a limit lower than what is there.
@@ -74,30 +71,32 @@ func (c *Cache) shrink() {
 	}
 }
 
-// evict makes at least need bytes of room if it can: first what failed fills have left, then what the policy chooses
-// (policy.go), and last what is in quarantine. While files cannot be unlinked, content stays. It reports whether any room was
+// evict makes at least need bytes of room if it can: first what failed fills have left some time ago, then what the policy
+// chooses (policy.go), then what somebody may be about to continue, and last what is in quarantine. While files cannot be
+// unlinked, content stays. It reports whether any room was
 // made. The caller holds evicting.
 func (c *Cache) evict(need int64) bool {
 	freed := c.retryLeftovers()
-	freed += c.dropParts(need - freed)
-	if freed >= need {
-		return true
-	}
+	freed += c.dropParts(need-freed, partFresh)
 	for step := range slices.Chunk(c.coldest(need-freed), evictAtOnce) {
 		if c.leftovers.tooMany() {
 			break
 		}
 		freed += c.discardAll(step, c.index.takeUnpinned)
 	}
+	freed += c.dropParts(need-freed, 0)
 	if freed < need {
 		freed += c.emptyQuarantine()
 	}
 	return freed > 0
 }
 
-// coldest returns the contents that the policy evicts for need bytes.
+// coldest returns the contents that the policy evicts for need bytes. For none it does not look at everything.
 func (c *Cache) coldest(need int64) []victim {
 	var victims []victim
+	if need <= 0 {
+		return nil
+	}
 	for _, chosen := range Coldest(c.index.candidates(), need, c.room.limit, time.Now().Unix()) {
 		victims = append(victims, chosen.Key)
 	}

@@ -332,29 +332,47 @@ func TestEvictionAheadOfPins(t *testing.T) {
 	})
 }
 
-// TestPartsGoFirst: what failed fills have left is dropped before anything complete.
+// TestPartsGoFirst: what failed fills have left some time ago is dropped before anything complete, and what they have just
+// left after it, because a client may be about to continue.
 func TestPartsGoFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, _ := limited(t, 4*units.MiB)
-		kept, keptDigest := content(mib)
-		if err := c.Put(keptDigest, kept); err != nil {
-			t.Fatal(err)
-		}
-		b, d := content(2*mib + 1)
-		o := newOrigin(b)
-		o.cuts = []int64{2 * mib}
-		open := o.close(mib, 2*mib)
-		reader := start(fill(t, c, o.request(d)), b, 0, -1)
-		synctest.Wait()
-		o.set(func(o *origin) { o.down = errDown })
-		open()
-		reader.short(t, errDown)
-		other, otherDigest := content(2*mib + 2)
-		wantWhole(t, c, newOrigin(other).request(otherDigest), other)
-		if _, ok := c.Stat(keptDigest); !ok {
-			t.Error("complete content was evicted while a part rested")
-		}
-	})
+	f := func(rested time.Duration, contentStays bool) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) { partOrContent(t, rested, contentStays) })
+	}
+	f(11*time.Minute, true)
+	f(time.Minute, false)
+}
+
+// partOrContent takes room that either a part that has rested so long or content must give.
+func partOrContent(t *testing.T, rested time.Duration, contentStays bool) {
+	t.Helper()
+	c, _ := limited(t, 4*units.MiB)
+	kept, keptDigest := content(mib)
+	if err := c.Put(keptDigest, kept); err != nil {
+		t.Fatal(err)
+	}
+	b, d := content(2*mib + 1)
+	o := newOrigin(b)
+	o.cuts = []int64{2 * mib}
+	open := o.close(mib, 2*mib)
+	reader := start(fill(t, c, o.request(d)), b, 0, -1)
+	synctest.Wait()
+	o.set(func(o *origin) { o.down = errDown })
+	open()
+	reader.short(t, errDown)
+	time.Sleep(rested)
+	other, otherDigest := content(2*mib - 1)
+	wantWhole(t, c, newOrigin(other).request(otherDigest), other)
+	if _, ok := c.Stat(keptDigest); ok != contentStays {
+		t.Errorf("part of %v: complete content stays: got %v, want %v", rested, ok, contentStays)
+	}
+	o.set(func(o *origin) { o.down, o.wishes = nil, nil })
+	wantWhole(t, c, o.request(d), b)
+	var continued bool
+	o.set(func(o *origin) { continued = o.wishes[0].Start > 0 })
+	if continued == contentStays {
+		t.Errorf("part of %v: continued: got %v, want %v", rested, continued, !contentStays)
+	}
 }
 
 // TestLimitIsLowered: after a start with a lower limit, it holds.

@@ -278,7 +278,7 @@ func (f *fill) fail(err error) {
 	})
 	switch {
 	case keep:
-		f.cache.dropParts(0) // not more of them than allowed
+		f.cache.dropParts(0, 0) // not more of them than allowed
 	case p != nil:
 		f.cache.discardPart(p)
 	}

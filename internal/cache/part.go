@@ -12,6 +12,9 @@ const (
 	// partAge and partCount bound what failed fills leave behind: an hour is longer than any client retries.
 	partAge   = time.Hour
 	partCount = 256
+	// partFresh is how long a part rests before it makes room for anything, rather than after all content: a client that
+	// was cut short comes back within minutes, and finds what it paid for.
+	partFresh = 10 * time.Minute
 )
 
 // part is content that is not complete: a sparse partial file and the set of bytes that are in it. It belongs to a fill,
@@ -136,13 +139,15 @@ func (s *shard) takePart(d oci.Digest) *part {
 	return p
 }
 
-// dropParts discards resting parts, oldest first, until need bytes are free, and those that have rested too long or are
-// too many anyway. It returns the bytes freed.
-func (c *Cache) dropParts(need int64) int64 {
+// dropParts discards resting parts that have rested for least, oldest first, until need bytes are free, and those that have
+// rested too long or are too many anyway. It returns the bytes freed.
+func (c *Cache) dropParts(need int64, least time.Duration) int64 {
 	var freed int64
 	for {
 		d, oldest, rested, count := c.oldestPart()
-		if oldest == nil || freed >= need && count <= partCount && time.Since(rested) < partAge {
+		age := time.Since(rested)
+		wanted := freed < need && age >= least || count > partCount || age >= partAge
+		if oldest == nil || !wanted {
 			return freed
 		}
 		s := c.index.shard(d)

@@ -33,7 +33,7 @@ func (c *Cache) restoreParts() error {
 			return fmt.Errorf("sweep partial directory: %w", err)
 		}
 	}
-	c.dropParts(0) // not more or older ones than allowed
+	c.dropParts(0, 0) // not more or older ones than allowed
 	return nil
 }
 

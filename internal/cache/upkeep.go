@@ -93,7 +93,7 @@ func (c *Cache) keepUp(look bool) {
 		now := time.Now().Unix()
 		c.writeRecency(written)
 		written = now
-		c.dropParts(0)
+		c.dropParts(0, 0)
 		c.retryLeftovers()
 		c.makeSpace(0) // others may have filled the file system
 		if c.disk.lazy && c.sure {
