@@ -28,6 +28,8 @@ func (d *decoder) decode(key string, node ast.Node, into reflect.Value) {
 		d.scalar(key, node, into)
 	case into.Kind() == reflect.Slice:
 		d.list(key, node, into)
+	case into.Kind() == reflect.Pointer:
+		d.optional(key, node, into)
 	default:
 		d.mapping(key, node, into)
 	}
@@ -47,6 +49,17 @@ func (d *decoder) mapping(key string, node ast.Node, into reflect.Value) {
 	for entries := mapping.MapRange(); entries.Next(); {
 		d.entry(key, entries.KeyValue(), into, seen)
 	}
+}
+
+// optional decodes a section that is absent unless it is written. A key without a value would leave it open which is
+// meant.
+func (d *decoder) optional(key string, node ast.Node, into reflect.Value) {
+	if node.Type() == ast.NullType {
+		d.report(key, node, "got nothing, want a mapping: write {} when everything is to be found automatically, or leave the key out")
+		return
+	}
+	into.Set(reflect.New(into.Type().Elem()))
+	d.mapping(key, node, into.Elem())
 }
 
 // entry decodes one key of a struct with its value.

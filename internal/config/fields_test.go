@@ -17,6 +17,8 @@ func leaves(cfg config.Config) map[string]reflect.Value {
 	walk = func(key string, value reflect.Value) {
 		_, isText := value.Addr().Interface().(encoding.TextUnmarshaler)
 		switch {
+		case value.Kind() == reflect.Pointer:
+			walk(key, reflect.New(value.Type().Elem()).Elem()) // an optional section, which is absent by default
 		case value.Kind() == reflect.Struct && !isText:
 			for i := range value.NumField() {
 				name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("yaml"), ",")

@@ -44,6 +44,33 @@ func TestMinimalLoads(t *testing.T) {
 	}
 }
 
+// TestOptionalSectionsOfReferenceLoad takes the "#" away from each optional section in turn, which is what a user does.
+func TestOptionalSectionsOfReferenceLoad(t *testing.T) {
+	content, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ecr", "google", "azure"} {
+		lines, inside := strings.Split(string(content), "\n"), false
+		for i, line := range lines {
+			if !strings.HasPrefix(line, "#  ") {
+				continue
+			}
+			if strings.HasSuffix(line, ":") {
+				inside = strings.HasSuffix(line, " "+name+":")
+			}
+			if inside {
+				lines[i] = line[1:]
+			}
+		}
+		text := strings.Replace(strings.Join(lines, "\n"), "registry: docker.io", "registry: 123456789012.dkr.ecr.eu-central-1.amazonaws.com", 1)
+		credentials := loadText(t, text).Upstreams[0].Credentials
+		if got := map[string]bool{"ecr": credentials.ECR != nil, "google": credentials.Google != nil, "azure": credentials.Azure != nil}; !got[name] {
+			t.Errorf("%s is not read: %+v", name, credentials)
+		}
+	}
+}
+
 // TestDefaultIsNew guards the defaults against a caller that changes what it was given.
 func TestDefaultIsNew(t *testing.T) {
 	first := config.Default()
@@ -63,7 +90,7 @@ type documentedKey struct {
 
 // documentedKeys reads reference.yaml line by line, because a decoder would not see the comments. It knows exactly the
 // layout of that file: two spaces for each level, comments above their key, the first upstream in full, the others as
-// "- registry: NAME".
+// "- registry: NAME". Optional sections are there behind a "#" in the first column.
 func documentedKeys(t *testing.T) map[string]documentedKey {
 	t.Helper()
 	content, err := os.ReadFile(reference)
@@ -73,6 +100,9 @@ func documentedKeys(t *testing.T) map[string]documentedKey {
 	found := map[string]documentedKey{}
 	var sections, comment []string
 	for i, line := range strings.Split(string(content), "\n") {
+		if strings.HasPrefix(line, "#  ") {
+			line = line[1:]
+		}
 		text := strings.TrimSpace(line)
 		if after, ok := strings.CutPrefix(text, "# "); ok {
 			comment = append(comment, after)

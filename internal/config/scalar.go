@@ -39,7 +39,7 @@ func wanted(t reflect.Type) string {
 		return "true or false"
 	case reflect.Slice:
 		return "a list"
-	case reflect.Struct:
+	case reflect.Struct, reflect.Pointer:
 		return "a mapping of keys to values"
 	default:
 		return "a whole number"

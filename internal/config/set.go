@@ -74,8 +74,15 @@ func find(value reflect.Value, key string) (reflect.Value, string) {
 	return value, ""
 }
 
-// step goes down by one part of a key: a field, or a list position in brackets.
+// step goes down by one part of a key: a field, or a list position in brackets. An optional section that is absent comes
+// into being, as a key below it was named.
 func step(value reflect.Value, part string) (reflect.Value, string) {
+	if value.Kind() == reflect.Pointer {
+		if value.IsNil() {
+			value.Set(reflect.New(value.Type().Elem()))
+		}
+		value = value.Elem()
+	}
 	switch {
 	case isScalar(value.Type()):
 		return value, "unknown key: the one above it holds a single value"

@@ -167,11 +167,11 @@ func (n *Node) AdminAddr() net.Addr { return n.adminListener.Addr() }
 // Reload reads credentials and certificates from their files again, and takes over the limits of cfg. What cannot be read
 // stays as it was; what else has changed in cfg needs a restart, and a warning says so.
 func (n *Node) Reload(cfg config.Config) error {
-	n.upstreams.Reload(cfg.Upstreams)
+	err := n.upstreams.Reload(cfg.Upstreams)
 	if !reflect.DeepEqual(lasting(cfg), lasting(n.cfg)) {
 		n.log.Warn("the configuration changed in more than limits and log level: restart to apply the rest")
 	}
-	return n.server.Reload()
+	return errors.Join(err, n.server.Reload())
 }
 
 // lasting returns what of a configuration cannot change while a node runs.

@@ -38,13 +38,13 @@ func (r *Registry) noting(ctx context.Context, _, address string, _ syscall.RawC
 }
 
 // guarding refuses private addresses, unless the operator has configured an endpoint there: then the network around it
-// is where this registry lives, and its storage and token service may as well.
-func (r *Registry) guarding(_ context.Context, _, address string, _ syscall.RawConn) error {
+// is where this registry lives, and its storage and token service may as well. A host that is listed may be anywhere.
+func (r *Registry) guarding(ctx context.Context, _, address string, _ syscall.RawConn) error {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("read address %q: %w", address, err)
 	}
-	if isPrivate(target.Addr()) && !r.private.Load() {
+	if isPrivate(target.Addr()) && !r.private.Load() && ctx.Value(named{}) == nil {
 		return fmt.Errorf("%w: %v", errPrivateAddress, target.Addr())
 	}
 	return nil

@@ -53,9 +53,11 @@ type login struct {
 	registry   *Registry
 	endpoint   *endpoint
 	repository string
-	sent       string // value of the Authorization header
+	sent       string     // value of the Authorization header
+	shown      credential // what a basic header holds
 	asked      map[tokenKey]bool
 	reset      bool // the call was repeated without authentication once
+	renewed    bool // the call was repeated with a newer credential once
 }
 
 // authenticated sends the call to the endpoint, with what the endpoint is known to want, and answers challenges until
@@ -70,8 +72,8 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*htt
 		if l.sent != "" {
 			req.Header.Set("Authorization", l.sent)
 		}
-		resp, err := r.send(ctx, r.home, c.kind, req)
-		if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		resp, err := r.send(ctx, r.wire.Load().home, c.kind, req)
+		if err != nil || !l.refused(resp.StatusCode) {
 			return req, resp, err
 		}
 		again, err := l.answer(ctx, resp)
@@ -86,11 +88,17 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*htt
 	}
 }
 
+// refused reports whether a status means that the authentication was not good enough.
+func (l *login) refused(status int) bool {
+	return status == http.StatusUnauthorized ||
+		status == http.StatusForbidden && !l.shown.none() && l.registry.credentials.source.expiryIs403
+}
+
 // prepare offers what the endpoint wanted last time.
 func (l *login) prepare(ctx context.Context) error {
 	known, ok := l.registry.demands.lookup(l.endpoint, l.repository)
 	if !ok {
-		return nil
+		return l.offerEarly(ctx)
 	}
 	if known.basic {
 		return l.offerBasic(ctx)
@@ -104,8 +112,11 @@ func (l *login) prepare(ctx context.Context) error {
 	return nil
 }
 
-// answer finds out what a 401 wants. It returns false when that was offered already.
+// answer finds out what a refusal wants. It returns false when that was offered already.
 func (l *login) answer(ctx context.Context, resp *http.Response) (again bool, err error) {
+	if resp.StatusCode == http.StatusForbidden {
+		return l.renewBasic(ctx, resp.StatusCode)
+	}
 	challenges := parseChallenges(resp.Header.Values("WWW-Authenticate"))
 	if len(challenges) == 0 {
 		if challenges, err = l.ping(ctx); err != nil {
@@ -128,14 +139,28 @@ func (l *login) answer(ctx context.Context, resp *http.Response) (again bool, er
 	if _, ok := findChallenge(challenges, "basic"); !ok || !l.registry.credentials.configured() {
 		return false, nil
 	}
-	if strings.HasPrefix(l.sent, "Basic ") {
-		l.registry.credentials.forget()
-		return false, nil
+	if !l.shown.none() {
+		return l.renewBasic(ctx, resp.StatusCode)
 	}
 	l.registry.demands.learn(l.endpoint, l.repository, demand{basic: true})
 	return true, l.offerBasic(ctx)
 }
 
+// offerEarly shows the credential before the endpoint has asked, where the configuration wants that: some registries
+// answer strangers with less than they answer members, rather than with a challenge.
+func (l *login) offerEarly(ctx context.Context) error {
+	if !l.registry.config.Credentials.Preemptive {
+		return nil
+	}
+	secret, err := l.registry.credentials.get(ctx)
+	if err != nil || secret.password == "" {
+		return err // a refresh token is for the token service, which a challenge will name
+	}
+	l.sent, l.shown = secret.basic(), secret
+	return nil
+}
+
+// offerBasic shows the credential itself.
 func (l *login) offerBasic(ctx context.Context) error {
 	secret, err := l.registry.credentials.get(ctx)
 	if err != nil {
@@ -144,14 +169,27 @@ func (l *login) offerBasic(ctx context.Context) error {
 	if secret.username == "" && secret.password == "" {
 		return fmt.Errorf("%w: the upstream wants a password, and the configured credential is a refresh token", ErrUnauthorized)
 	}
-	l.sent = secret.basic()
+	l.sent, l.shown = secret.basic(), secret
 	return nil
+}
+
+// renewBasic replaces a credential that was refused, once: passwords that a cloud gives end, and files change.
+func (l *login) renewBasic(ctx context.Context, status int) (again bool, err error) {
+	if !l.registry.credentials.refused(l.shown, status) || l.renewed {
+		return false, nil
+	}
+	l.renewed = true
+	before := l.shown
+	if err := l.offerBasic(ctx); err != nil {
+		return false, err
+	}
+	return l.shown != before, nil
 }
 
 // answerBearer fetches a token to pull from the repository. When one was refused already, the scope that the challenge
 // names is tried, once.
 func (l *login) answerBearer(ctx context.Context, bearer challenge) (again bool, err error) {
-	if _, err := checkRealm(l.endpoint.url, bearer.params["realm"]); err != nil {
+	if _, err := l.registry.checkRealm(l.endpoint.url, bearer.params["realm"]); err != nil {
 		return false, err
 	}
 	key := tokenKey{realm: bearer.params["realm"], service: bearer.params["service"], scope: pullScope(l.repository)}
@@ -168,7 +206,7 @@ func (l *login) answerBearer(ctx context.Context, bearer challenge) (again bool,
 	if err != nil {
 		return false, err
 	}
-	l.sent = "Bearer " + value
+	l.sent, l.shown = "Bearer "+value, credential{}
 	return true, nil
 }
 
@@ -184,7 +222,7 @@ func pullScope(repository string) string {
 func (l *login) ping(ctx context.Context) ([]challenge, error) {
 	r := l.registry
 	req := r.request(ctx, l.endpoint, call{kind: kindPing, method: http.MethodGet, path: "/v2/"})
-	resp, err := r.send(ctx, r.home, kindPing, req)
+	resp, err := r.send(ctx, r.wire.Load().home, kindPing, req)
 	if err != nil {
 		return nil, err
 	}

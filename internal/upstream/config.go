@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mirror/internal/units"
+	"mirror/internal/upstream/signin"
 )
 
 // Config describes one upstream registry.
@@ -19,8 +20,15 @@ type Config struct {
 	Hosts []string `yaml:"hosts"`
 	// Credentials are what the mirror shows to this registry. Zero means anonymous.
 	Credentials Credentials `yaml:"credentials"`
+	// TokenHosts are hosts whose token services may see the credentials although they are outside the domain of the
+	// endpoints, with a port or for any. Whether they are at private addresses does not matter.
+	TokenHosts []string `yaml:"token_hosts"`
 	// CAFile names a PEM file with certificates that are trusted beside those of the system.
 	CAFile string `yaml:"ca_file"`
+	// ClientCertificate names a PEM file with the certificate chain that the endpoints are shown, and no other host.
+	ClientCertificate string `yaml:"client_certificate"`
+	// ClientKey names a PEM file with the key of ClientCertificate.
+	ClientKey string `yaml:"client_key"`
 	// Tags says how long a tag is believed.
 	Tags Freshness `yaml:"tags"`
 	// Limits bound what this registry is asked for.
@@ -32,17 +40,39 @@ type Config struct {
 	Deny []string `yaml:"deny"`
 }
 
-// Credentials name where the secret for a registry is found. At most one of the three forms is set. Secrets are read
-// when they are needed and again when the upstream refuses them, so a file or helper may change them at any time.
+// Credentials name where the secret for a registry is found. At most one of the forms is set. Secrets are read when they
+// are needed and again when the upstream refuses them, so a file or helper may change them at any time.
 type Credentials struct {
 	// DockerConfig names a file in the format of Docker's config.json (auths, credHelpers and credsStore are used).
 	DockerConfig string `yaml:"docker_config"`
 	// Username goes together with PasswordFile.
 	Username string `yaml:"username"`
-	// PasswordFile names a file whose first line is the password or access token.
+	// PasswordFile names a file whose first line is the password or access token. A file that is JSON, such as the key of
+	// a Google service account, is the password as a whole.
 	PasswordFile string `yaml:"password_file"`
 	// Helper is NAME of a program docker-credential-NAME in the PATH.
 	Helper string `yaml:"helper"`
+	// Preemptive shows the credentials to the endpoints before they ask.
+	Preemptive bool `yaml:"preemptive"`
+	// ECR, Google and Azure sign in to the registries of these clouds. Nil means not; the zero value finds everything by
+	// itself.
+	ECR    *signin.ECR    `yaml:"ecr"`
+	Google *signin.Google `yaml:"google"`
+	Azure  *signin.Azure  `yaml:"azure"`
+}
+
+// forms counts the forms of credentials that are set. None is anonymous.
+func (c Credentials) forms() int {
+	n := 0
+	for _, set := range []bool{
+		c.DockerConfig != "", c.Username != "" || c.PasswordFile != "", c.Helper != "",
+		c.ECR != nil, c.Google != nil, c.Azure != nil,
+	} {
+		if set {
+			n++
+		}
+	}
+	return n
 }
 
 // Freshness says how long what an upstream said about a tag is believed.

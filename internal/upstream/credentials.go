@@ -1,31 +1,33 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"os/exec"
-	"strings"
+	"log/slog"
+	"net/http"
 	"sync"
 	"time"
+
+	"mirror/internal/upstream/signin"
 )
 
 const (
-	// credentialLife is how long what a file or helper said is used without asking again: a helper is a process, and
-	// some ask a cloud.
-	credentialLife = time.Minute
-	// credentialFault is how long a failure to read is remembered, so that a crowd does not wait for one broken helper
-	// after the other.
+	// credentialFault is how long a failure to get a credential is remembered, so that a crowd does not wait for one
+	// broken helper after the other, and how long until a refresh that failed is tried again.
 	credentialFault = 5 * time.Second
-	// helperTimeout bounds a helper. It must fit into the time that a token exchange has.
-	helperTimeout = 5 * time.Second
-	// maxCredential bounds what a file or helper may hold, in bytes.
-	maxCredential = 1 << 20
+	// credentialTimeout bounds one attempt. It must leave time to a token exchange, and to the call behind that.
+	credentialTimeout = 8 * time.Second
+	// deniedPatience is how old a credential is at least before a 403 is taken for its end: an expired password of ECR
+	// and a missing permission look the same.
+	deniedPatience = time.Minute
+)
+
+// A credential is used for most of its life and fetched anew, while it is in use, before that is over.
+const (
+	credentialUse   = 0.95
+	credentialAhead = 0.8
 )
 
 // credential is what the mirror shows to a registry. The zero value is none.
@@ -43,166 +45,166 @@ func (c credential) basic() string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password))
 }
 
-// credentials finds the credential of one registry and remembers it for a short while.
-type credentials struct {
-	config   Credentials
-	registry string
+// source is where the credential of a registry comes from.
+type source struct {
+	// fetch gets the credential and says how long it is good.
+	fetch func(context.Context) (credential, time.Duration, error)
+	// patience is how old a credential is at least before a refusal makes us fetch another. Asking a cloud for each
+	// refused request would turn one wrong permission into a flood.
+	patience time.Duration
+	// expiryIs403 tells that the registry answers 403 to a credential whose time is over.
+	expiryIs403 bool
+}
 
-	mu    sync.Mutex // held while a file is read or a helper runs, so that a crowd starts one helper
-	known credential
-	fault error // why there is no credential, when the last reading failed
-	until time.Time
+// credentials holds the credential of one account at one registry. It is fetched once however many wait for it, and not
+// by the first of them: a request that is given up takes nothing along. While it is in use it is fetched again ahead of
+// its end, and nobody waits for that.
+type credentials struct {
+	source *source // nil for anonymous
+	life   context.Context
+	log    *slog.Logger
+
+	mu      sync.Mutex // guards everything below; held for moments
+	known   credential
+	fetched time.Time
+	ahead   time.Time // from then on, who asks starts a refresh
+	until   time.Time // the end of what is known, or of the fault
+	fault   error     // why there is no credential
+	flight  *credentialFlight
+}
+
+// credentialFlight is one attempt to get a credential. Its results may be read when done is closed.
+type credentialFlight struct {
+	done  chan struct{}
+	found credential
+	err   error
+}
+
+// newCredentials returns the credentials of an account. Attempts to get them end with life. A nil source is anonymous.
+func newCredentials(life context.Context, s *source, log *slog.Logger) *credentials {
+	return &credentials{source: s, life: life, log: log}
 }
 
 // configured reports whether there are credentials at all.
-func (c *credentials) configured() bool { return c.config != Credentials{} }
+func (c *credentials) configured() bool { return c.source != nil }
 
-// get returns the credential, or none for an anonymous registry. What cannot be read is an ErrUnauthorized.
+// get returns the credential, or none for an anonymous registry. One that cannot be had is an ErrUnauthorized, or an
+// ErrUnavailable when that is for the moment.
 func (c *credentials) get(ctx context.Context) (credential, error) {
 	if !c.configured() {
 		return credential{}, nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Now().Before(c.until) {
-		return c.known, c.fault
+	found, err, f := c.lookup(time.Now())
+	if f == nil {
+		return found, err
 	}
-	found, err := c.read(ctx)
-	if err == nil {
-		c.known, c.fault, c.until = found, nil, time.Now().Add(credentialLife)
-		return found, nil
+	select {
+	case <-f.done:
+		return f.found, f.err
+	case <-ctx.Done():
+		return credential{}, ctx.Err()
 	}
-	c.known, c.fault = credential{}, fmt.Errorf("%w: %w", ErrUnauthorized, err)
-	if ctx.Err() == nil {
-		c.until = time.Now().Add(credentialFault)
-	}
-	return credential{}, c.fault
 }
 
-// forget makes the next get read again, because the upstream refused what is known, or the operator said so.
+// lookup returns what is known, or the attempt to wait for.
+func (c *credentials) lookup(now time.Time) (credential, error, *credentialFlight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !now.Before(c.until) {
+		c.known, c.fault = credential{}, nil
+	}
+	if c.fault != nil {
+		return credential{}, c.fault, nil
+	}
+	useful := !c.known.none()
+	if c.flight == nil && (!useful || !now.Before(c.ahead)) {
+		c.flight = &credentialFlight{done: make(chan struct{})}
+		go c.run(c.flight)
+	}
+	if useful {
+		return c.known, nil, nil
+	}
+	return credential{}, nil, c.flight
+}
+
+// run is one attempt.
+func (c *credentials) run(f *credentialFlight) {
+	defer close(f.done)
+	ctx, cancel := context.WithTimeoutCause(c.life, credentialTimeout, errSlow)
+	defer cancel()
+	found, life, err := c.source.fetch(ctx)
+	if err == nil && found.none() {
+		err = errors.New("there is nothing in it")
+	}
+	f.found, f.err = found, c.meaning(err)
+	if left := c.settle(f, max(life, credentialFault), time.Now()); left > 0 {
+		c.log.Warn("the credential could not be refreshed ahead of its end, and is used until then", "error", f.err, "duration", left)
+	}
+}
+
+// settle remembers how an attempt ended. When it failed and there is a credential still, it returns how long that is used.
+func (c *credentials) settle(f *credentialFlight, life time.Duration, now time.Time) (left time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flight != f {
+		return 0 // forgotten meanwhile: who waits gets it, nobody after them
+	}
+	c.flight = nil
+	switch {
+	case f.err == nil:
+		c.known, c.fault, c.fetched = f.found, nil, now
+		c.ahead, c.until = now.Add(portion(life, credentialAhead)), now.Add(portion(life, credentialUse))
+	case c.life.Err() != nil: // the end of the process says nothing of the credential
+	case now.Before(c.until) && !c.known.none():
+		c.ahead = now.Add(credentialFault)
+		return c.until.Sub(now)
+	default:
+		c.known, c.fault, c.until = credential{}, f.err, now.Add(credentialFault)
+	}
+	return 0
+}
+
+func portion(d time.Duration, part float64) time.Duration { return time.Duration(float64(d) * part) }
+
+// meaning says what an upstream's caller must know about a failure.
+func (c *credentials) meaning(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case c.life.Err() != nil:
+		return context.Canceled
+	case errors.Is(err, signin.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: sign in: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnauthorized, err)
+}
+
+// refused notes that the upstream did not take a credential, and reports whether there may be another. status is its
+// answer. Of fifty requests that are refused with the same old credential only the first finds it here; the others must
+// not throw away what was fetched since.
+func (c *credentials) refused(sent credential, status int) bool {
+	if !c.configured() {
+		return false
+	}
+	patience := c.source.patience
+	if status == http.StatusForbidden {
+		patience = deniedPatience
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known != sent || c.known.none() {
+		return true
+	}
+	if time.Since(c.fetched) < patience {
+		return false
+	}
+	c.known, c.until = credential{}, time.Time{}
+	return true
+}
+
+// forget makes the next get fetch anew, because the operator said so.
 func (c *credentials) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known, c.fault, c.until = credential{}, nil, time.Time{}
-}
-
-func (c *credentials) read(ctx context.Context) (credential, error) {
-	switch {
-	case c.config.Helper != "":
-		return runHelper(ctx, c.config.Helper, c.serverName())
-	case c.config.DockerConfig != "":
-		return c.fromDockerConfig(ctx)
-	}
-	text, err := readSecret(c.config.PasswordFile)
-	if err != nil {
-		return credential{}, fmt.Errorf("read password_file: %w", err)
-	}
-	password, _, _ := bytes.Cut(text, []byte("\n"))
-	return credential{username: c.config.Username, password: strings.TrimSuffix(string(password), "\r")}, nil
-}
-
-// serverName is the name under which Docker's tools keep the credential of a registry.
-func (c *credentials) serverName() string {
-	if c.registry == dockerHub {
-		return "https://index.docker.io/v1/"
-	}
-	return c.registry
-}
-
-func readSecret(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxCredential {
-		return nil, fmt.Errorf("%s has %d bytes, which is no credential", name, info.Size())
-	}
-	return os.ReadFile(name)
-}
-
-// dockerConfig is what we use of Docker's config.json.
-type dockerConfig struct {
-	Auths       map[string]dockerAuth `json:"auths"`
-	CredHelpers map[string]string     `json:"credHelpers"`
-	CredsStore  string                `json:"credsStore"`
-}
-
-type dockerAuth struct {
-	Auth          string `json:"auth"`
-	Username      string `json:"username"`
-	Password      string `json:"password"`
-	IdentityToken string `json:"identitytoken"`
-}
-
-func (c *credentials) fromDockerConfig(ctx context.Context) (credential, error) {
-	text, err := readSecret(c.config.DockerConfig)
-	if err != nil {
-		return credential{}, fmt.Errorf("read docker_config: %w", err)
-	}
-	var file dockerConfig
-	if err := json.Unmarshal(text, &file); err != nil {
-		// The decoder's message may quote the content.
-		return credential{}, fmt.Errorf("docker_config %s is not JSON of Docker's form", c.config.DockerConfig)
-	}
-	for name, helper := range file.CredHelpers {
-		if c.names(name) && validHelper(helper) {
-			return runHelper(ctx, helper, name)
-		}
-	}
-	for name, entry := range file.Auths {
-		if found, err := entry.credential(); c.names(name) && (err != nil || !found.none()) {
-			return found, err
-		}
-	}
-	if file.CredsStore != "" && validHelper(file.CredsStore) {
-		return runHelper(ctx, file.CredsStore, c.serverName())
-	}
-	return credential{}, fmt.Errorf("docker_config %s has no entry for %s: log in to it, or remove credentials", c.config.DockerConfig, c.registry)
-}
-
-// names reports whether a key of Docker's file, a host or a URL, means our registry.
-func (c *credentials) names(key string) bool {
-	if u, err := url.Parse(key); err == nil && u.Host != "" {
-		key = u.Host
-	}
-	host, _, _ := strings.Cut(key, "/")
-	return normalise(host) == c.registry
-}
-
-func (a dockerAuth) credential() (credential, error) {
-	found := credential{username: a.Username, password: a.Password, identity: a.IdentityToken}
-	if a.Auth == "" {
-		return found, nil
-	}
-	text, err := base64.StdEncoding.DecodeString(a.Auth)
-	username, password, ok := strings.Cut(strings.TrimRight(string(text), "\x00"), ":")
-	if err != nil || !ok {
-		return credential{}, errors.New("docker_config has an auth entry that is not the base64 of user:password")
-	}
-	found.username, found.password = username, password
-	return found, nil
-}
-
-// runHelper asks docker-credential-<name> for the credential of a server, in the protocol of Docker's helpers: the
-// server's name on standard input, JSON on standard output. What the helper prints is never quoted, as it may hold the
-// secret.
-func runHelper(ctx context.Context, name, server string) (credential, error) {
-	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
-	defer cancel()
-	program := "docker-credential-" + name
-	command := exec.CommandContext(ctx, program, "get")
-	command.Stdin = strings.NewReader(server)
-	command.WaitDelay = time.Second
-	out, err := command.Output()
-	if err != nil {
-		return credential{}, fmt.Errorf("run %s get for %s: %w", program, server, err)
-	}
-	var answer struct{ Username, Secret string }
-	if err := json.Unmarshal(out, &answer); err != nil || answer.Secret == "" {
-		return credential{}, fmt.Errorf("run %s get for %s: the answer holds no secret", program, server)
-	}
-	if answer.Username == "<token>" {
-		return credential{identity: answer.Secret}, nil
-	}
-	return credential{username: answer.Username, password: answer.Secret}, nil
+	c.known, c.fault, c.until, c.flight = credential{}, nil, time.Time{}, nil
 }

@@ -53,6 +53,7 @@ type StatusError struct {
 	RetryAfter time.Duration
 
 	meaning error
+	advice  string // what the operator can do, if anything
 }
 
 // Error reads like "GET https://registry-1.docker.io/v2/library/x/manifests/1: 404 Not Found, MANIFEST_UNKNOWN: …".
@@ -67,6 +68,9 @@ func (e *StatusError) Error() string {
 	}
 	if e.meaning != nil {
 		fmt.Fprintf(&b, " (%v)", e.meaning)
+	}
+	if e.advice != "" {
+		fmt.Fprintf(&b, ": %s", e.advice)
 	}
 	return b.String()
 }

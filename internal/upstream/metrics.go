@@ -19,6 +19,7 @@ const (
 	kindPing      kind = "ping"
 	kindToken     kind = "token"
 	kindRedirect  kind = "redirect" // a hop to a redirect target
+	kindSignIn    kind = "signin"   // to a cloud's service that gives out credentials
 )
 
 // metrics counts what is sent to all upstreams and what comes back.
@@ -32,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mirror_upstream_requests_total",
-			Help: "Requests sent to upstreams, by what they were for. Code is the status, or error when there was no answer. Kind redirect counts hops to the places that an upstream pointed to.",
+			Help: "Requests sent to upstreams, by what they were for. Code is the status, or error when there was no answer. Kind redirect counts hops to the places that an upstream pointed to, kind signin requests to the clouds that give out credentials.",
 		}, []string{"upstream", "kind", "method", "code"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mirror_upstream_bytes_total",
@@ -82,3 +83,6 @@ func (m *registryMetrics) remainingIn(header http.Header) (int64, bool) {
 	m.all.remaining.WithLabelValues(m.upstream).Set(float64(n))
 	return n, true
 }
+
+// unscraped returns a registerer for a client that lives for a moment, and that nobody watches.
+func unscraped() prometheus.Registerer { return prometheus.NewRegistry() }

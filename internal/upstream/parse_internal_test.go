@@ -110,7 +110,7 @@ func TestCheckRealm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := checkRealm(u, realm); (err == nil) != ok || !ok && !errors.Is(err, ErrDenied) {
+		if _, err := (&Registry{}).checkRealm(u, realm); (err == nil) != ok || !ok && !errors.Is(err, ErrDenied) {
 			t.Errorf("%s from %s: %v", realm, endpoint, err)
 		}
 	}

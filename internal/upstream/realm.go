@@ -5,15 +5,16 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
 )
 
 // checkRealm decides whether the token service that a challenge names may be asked, and shown credentials: it speaks
-// https unless the endpoint itself does not, and is on the endpoint's host or in its registrable domain. Otherwise
-// whoever can make a registry send a header could collect the credentials.
-func checkRealm(endpoint *url.URL, realm string) (*url.URL, error) {
+// https unless the endpoint itself does not, and is on the endpoint's host, in its registrable domain, or listed in the
+// configuration. Otherwise whoever can make a registry send a header could collect the credentials.
+func (r *Registry) checkRealm(endpoint *url.URL, realm string) (*url.URL, error) {
 	u, err := url.Parse(realm)
 	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil {
 		return nil, fmt.Errorf("%w: the challenge names %q as token service, which is no plain URL", ErrDenied, redacted(realm))
@@ -21,11 +22,17 @@ func checkRealm(endpoint *url.URL, realm string) (*url.URL, error) {
 	if u.Scheme != "https" && (u.Scheme != "http" || endpoint.Scheme != "http") {
 		return nil, fmt.Errorf("%w: the challenge names %s as token service, and credentials do not travel without TLS", ErrDenied, redactedURL(u))
 	}
-	if !strings.EqualFold(u.Hostname(), endpoint.Hostname()) && !sameDomain(u.Hostname(), endpoint.Hostname()) {
-		return nil, fmt.Errorf("%w: the challenge names %s as token service, which is outside the domain of the endpoint %s",
-			ErrDenied, redactedURL(u), redactedURL(endpoint))
+	if !strings.EqualFold(u.Hostname(), endpoint.Hostname()) && !sameDomain(u.Hostname(), endpoint.Hostname()) && !r.listsTokenHost(u) {
+		return nil, fmt.Errorf("%w: the challenge names %s as token service, which is outside the domain of the endpoint %s: if it may see the credentials, add %q to token_hosts of the upstream",
+			ErrDenied, redactedURL(u), redactedURL(endpoint), strings.ToLower(u.Host))
 	}
 	return u, nil
+}
+
+// listsTokenHost reports whether the operator has named the host of a token service. A name without a port means any.
+func (r *Registry) listsTokenHost(u *url.URL) bool {
+	host, name := strings.ToLower(u.Host), strings.ToLower(u.Hostname())
+	return slices.ContainsFunc(r.config.TokenHosts, func(listed string) bool { return listed == host || listed == name })
 }
 
 // sameDomain reports whether two host names belong to the same owner, as far as names tell: docker.io for

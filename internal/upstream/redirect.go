@@ -91,7 +91,7 @@ func (r *Registry) hop(ctx context.Context, e *endpoint, c call, sent *http.Requ
 
 func (r *Registry) sendHop(ctx context.Context, e *endpoint, c call, req *http.Request) (*http.Response, error) {
 	if sameHost(req.URL, e.url) {
-		return r.send(ctx, r.home, c.kind, req)
+		return r.send(ctx, r.wire.Load().home, c.kind, req)
 	}
 	transport, err := r.abroad(req)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -23,8 +22,7 @@ type Registry struct {
 	agent     string // User-Agent
 	via       string // Via, by which a loop of mirrors is noticed
 	endpoints []*endpoint
-	home      *http.Transport // to the endpoints
-	away      *http.Transport // to where an upstream points; refuses private addresses
+	wire      atomic.Pointer[wire]
 	limits    atomic.Pointer[limits]
 	times     timings
 	metrics   *registryMetrics
@@ -56,14 +54,14 @@ func (a *absence) note()       { a.until.Store(time.Now().Add(capabilityLife).Un
 
 // newRegistry builds the client for one upstream. The configuration has defaults filled in and is valid.
 func newRegistry(life context.Context, c Config, version, instanceID string, log *slog.Logger, m *metrics) (*Registry, error) {
-	roots, err := trustedRoots(c.CAFile)
+	certificates, err := readTrust(c)
 	if err != nil {
 		return nil, err
 	}
+	log = log.With("upstream", c.Registry)
 	r := &Registry{
 		name: c.Registry, config: c, agent: "mirror/" + version, via: "1.1 mirror-" + instanceID,
 		times: standardTimings(), metrics: m.of(c.Registry), life: life,
-		credentials: &credentials{config: c.Credentials, registry: c.Registry},
 	}
 	if r.rules, err = compileRules(c.Allow, c.Deny); err != nil {
 		return nil, err
@@ -71,13 +69,12 @@ func newRegistry(life context.Context, c Config, version, instanceID string, log
 	r.remaining.Store(-1)
 	r.limits.Store(newLimits(c.Limits))
 	for _, base := range c.Endpoints {
-		if err := r.addEndpoint(base, log.With("upstream", c.Registry)); err != nil {
+		if err := r.addEndpoint(base, log); err != nil {
 			return nil, err
 		}
 	}
-	r.home = newTransport(c.Limits.Connections, roots, r.noting)
-	r.away = newTransport(c.Limits.Connections, roots, r.guarding)
-	r.away.Proxy = nil // abroad decides about proxies
+	r.wire.Store(r.newWire(certificates))
+	r.credentials = newCredentials(life, r.newSource(), log)
 	return r, nil
 }
 
@@ -142,17 +139,15 @@ func (r *Registry) named(err error) error {
 }
 
 // close ends what no request holds any more.
-func (r *Registry) close() {
-	r.home.CloseIdleConnections()
-	r.away.CloseIdleConnections()
-}
+func (r *Registry) close() { r.wire.Load().close() }
 
-// reload forgets the credential and everything that was obtained with it, and takes over new limits. What is under way
-// ends within the old ones.
-func (r *Registry) reload(l Limits) {
+// reload forgets the credential and everything that was obtained with it, reads certificates again, and takes over new
+// limits. What is under way ends within the old ones. The error is that of a certificate that stays as it was.
+func (r *Registry) reload(l Limits) error {
 	r.limits.Store(newLimits(l))
 	r.credentials.forget()
 	r.tokens.clear()
+	return r.reloadTrust()
 }
 
 // statusOf returns the status that an error reports, or zero.

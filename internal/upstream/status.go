@@ -29,7 +29,7 @@ func (r *Registry) statusError(resp *http.Response) *StatusError {
 	e := &StatusError{
 		Registry: r.name, Method: resp.Request.Method, URL: redactedURL(resp.Request.URL), Status: resp.StatusCode,
 		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
-		meaning:    r.statusMeaning(resp.StatusCode),
+		meaning:    r.statusMeaning(resp.StatusCode), advice: r.advice(resp.StatusCode),
 	}
 	// An unreadable body leaves the status, which is enough.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))

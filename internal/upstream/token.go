@@ -2,13 +2,6 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +14,14 @@ const (
 	shortestToken = 60 * time.Second
 	// longestToken keeps an absurd promise from being believed for ever.
 	longestToken = 24 * time.Hour
-	// tokenMargin is the part of a token's life at whose end it is no longer used: clocks differ, requests take time.
-	tokenMargin = 0.15
-	// maxTokens and maxTokenBody bound memory. Clients choose repository names, and each has its token.
-	maxTokens    = 4096
-	maxTokenBody = 1 << 20
+	// tokenUse is the part of a token's life for which it is used: clocks differ, requests take time. A token that is in
+	// use is fetched anew after tokenAhead of its life, and nobody waits for that.
+	tokenUse   = 0.85
+	tokenAhead = 0.7
+	// tokenPause is how long after a refresh that failed the next one starts.
+	tokenPause = 5 * time.Second
+	// maxTokens bounds memory. Clients choose repository names, and each has its token.
+	maxTokens = 4096
 )
 
 // tokenKey says what a token is good for. The credential is not part of it: a registry has one, and when it changes
@@ -37,7 +33,8 @@ type tokenKey struct {
 // token is what a token service gave.
 type token struct {
 	value   string
-	expires time.Time
+	ahead   time.Time // from then on, it is refreshed when it is used
+	expires time.Time // from then on, it is not used
 }
 
 // tokens remembers tokens and fetches each only once at a time.
@@ -45,20 +42,31 @@ type tokens struct {
 	mu      sync.Mutex
 	kept    map[tokenKey]token
 	flights singleflight.Group
+	noForm  absence // the token service does not take a refresh token in a form
 }
 
-// lookup returns the token for key while it is good.
-func (t *tokens) lookup(key tokenKey) (string, bool) {
+// lookup returns the token for key while it is good, and whether it is time to fetch the next one.
+func (t *tokens) lookup(key tokenKey) (value string, ok, old bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept, ok := t.kept[key]
-	return kept.value, ok && time.Now().Before(kept.expires)
+	now := time.Now()
+	kept, found := t.kept[key]
+	return kept.value, found && now.Before(kept.expires), found && !now.Before(kept.ahead)
+}
+
+// postpone notes that a token could not be refreshed, so that not every use of it tries again.
+func (t *tokens) postpone(key tokenKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if kept, ok := t.kept[key]; ok {
+		kept.ahead = time.Now().Add(tokenPause)
+		t.kept[key] = kept
+	}
 }
 
 // keep remembers a token. When there are too many, those that have expired go first, then any.
 func (t *tokens) keep(key tokenKey, value string, life time.Duration) {
 	life = min(max(life, shortestToken), longestToken)
-	life -= time.Duration(float64(life) * tokenMargin)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.kept == nil {
@@ -67,7 +75,8 @@ func (t *tokens) keep(key tokenKey, value string, life time.Duration) {
 	if len(t.kept) >= maxTokens {
 		t.shrink()
 	}
-	t.kept[key] = token{value: value, expires: time.Now().Add(life)}
+	now := time.Now()
+	t.kept[key] = token{value: value, ahead: now.Add(portion(life, tokenAhead)), expires: now.Add(portion(life, tokenUse))}
 }
 
 func (t *tokens) shrink() {
@@ -104,18 +113,27 @@ func (t *tokens) clear() {
 }
 
 // token returns a token for key, from memory or from the token service. One exchange runs per key, detached from the
-// requests that wait for it: the first to ask may go away without the others losing anything.
+// requests that wait for it: the first to ask may go away without the others losing anything. A token that will end soon
+// is refreshed by the way.
 func (r *Registry) token(ctx context.Context, e *endpoint, key tokenKey) (string, error) {
-	if value, ok := r.tokens.lookup(key); ok {
+	value, ok, old := r.tokens.lookup(key)
+	if ok && !old {
 		return value, nil
 	}
 	flight := r.tokens.flights.DoChan(key.realm+"\n"+key.service+"\n"+key.scope, func() (any, error) {
 		// Between the look above and here another exchange may have ended.
-		if value, ok := r.tokens.lookup(key); ok {
+		if value, ok, old := r.tokens.lookup(key); ok && !old {
 			return value, nil
 		}
-		return r.exchange(e, key)
+		value, err := r.exchange(e, key)
+		if err != nil {
+			r.tokens.postpone(key)
+		}
+		return value, err
 	})
+	if ok {
+		return value, nil
+	}
 	select {
 	case result := <-flight:
 		if result.Err != nil {
@@ -125,108 +143,4 @@ func (r *Registry) token(ctx context.Context, e *endpoint, key tokenKey) (string
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-}
-
-// exchange asks the token service. It ends with the registry's life, or when its own time is over.
-func (r *Registry) exchange(e *endpoint, key tokenKey) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(r.life, r.times.token, errSlow)
-	defer cancel()
-	realm, err := checkRealm(e.url, key.realm)
-	if err != nil {
-		return "", err
-	}
-	secret, err := r.credentials.get(ctx)
-	if err != nil {
-		return "", err
-	}
-	req := r.tokenRequest(ctx, realm, key, secret)
-	transport := r.home
-	if !strings.EqualFold(realm.Hostname(), e.url.Hostname()) {
-		if transport, err = r.abroad(req); err != nil {
-			return "", fmt.Errorf("%w: token service: %w", ErrDenied, err)
-		}
-	}
-	resp, err := r.send(ctx, transport, kindToken, req)
-	if errors.Is(err, errPrivateAddress) {
-		return "", fmt.Errorf("%w: token service: %w", ErrDenied, err)
-	}
-	if err != nil {
-		return "", fmt.Errorf("fetch token from %s: %w", redactedURL(realm), r.explain(context.Background(), ctx, err))
-	}
-	defer discard(resp)
-	if resp.StatusCode != http.StatusOK {
-		return "", r.tokenRefused(resp)
-	}
-	return r.readToken(resp, key)
-}
-
-// tokenRequest is a GET with basic authentication, or, for a refresh token, the form that OAuth 2 wants.
-func (r *Registry) tokenRequest(ctx context.Context, realm *url.URL, key tokenKey, secret credential) *http.Request {
-	query := realm.Query()
-	if key.service != "" {
-		query.Set("service", key.service)
-	}
-	if key.scope != "" {
-		query.Set("scope", key.scope)
-	}
-	if secret.identity != "" {
-		return r.refreshRequest(ctx, realm, query, secret.identity)
-	}
-	target := *realm
-	target.RawQuery = query.Encode()
-	req := r.newRequest(ctx, http.MethodGet, &target)
-	if !secret.none() {
-		req.Header.Set("Authorization", secret.basic())
-	}
-	return req
-}
-
-func (r *Registry) refreshRequest(ctx context.Context, realm *url.URL, form url.Values, identity string) *http.Request {
-	form.Set("grant_type", "refresh_token")
-	form.Set("client_id", "mirror")
-	form.Set("refresh_token", identity)
-	body := form.Encode()
-	req := r.newRequest(ctx, http.MethodPost, realm)
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.ContentLength = int64(len(body))
-	req.Body = io.NopCloser(strings.NewReader(body))
-	return req
-}
-
-// tokenRefused says what it means that the token service did not give a token.
-func (r *Registry) tokenRefused(resp *http.Response) error {
-	status := r.statusError(resp)
-	anonymous := !r.credentials.configured()
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized && !anonymous:
-		r.credentials.forget()
-	case resp.StatusCode == http.StatusForbidden && anonymous:
-		// Some registries refuse the token where others refuse what it is used for.
-		status.meaning = ErrUnknownRepository
-	case resp.StatusCode == http.StatusNotFound || resp.StatusCode < 400:
-		status.meaning = ErrWrongContent
-	}
-	return fmt.Errorf("fetch token: %w", status)
-}
-
-func (r *Registry) readToken(resp *http.Response, key tokenKey) (string, error) {
-	body, err := readBounded(resp.Body, maxTokenBody)
-	if err != nil {
-		return "", fmt.Errorf("read token: %w: %w", ErrUnavailable, err)
-	}
-	var answer struct {
-		Token       string  `json:"token"`
-		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
-	}
-	// The decoder's message is left out, as it may quote the token.
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", fmt.Errorf("read token: %w: the answer is not JSON of the known form", ErrWrongContent)
-	}
-	value := orDefault(answer.Token, answer.AccessToken)
-	if value == "" || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return "", fmt.Errorf("read token: %w: the answer holds no usable token", ErrWrongContent)
-	}
-	r.tokens.keep(key, value, time.Duration(min(answer.ExpiresIn, longestToken.Seconds()))*time.Second)
-	return value, nil
 }

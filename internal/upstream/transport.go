@@ -2,13 +2,10 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 )
 
@@ -25,14 +22,14 @@ const (
 
 // newTransport returns a transport for HTTP/1.1. One HTTP/2 connection would carry all layers through one window, and
 // is half as fast at twice the CPU. Compression is off, because a transparently unpacked body has another digest.
-func newTransport(connections int, roots *x509.CertPool, control controlFunc) *http.Transport {
+func newTransport(connections int, t trust, control controlFunc) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, ControlContext: control}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(connections)},
+		TLSClientConfig:        t.config(connections),
 		TLSHandshakeTimeout:    tlsTimeout,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    connections,
@@ -43,31 +40,12 @@ func newTransport(connections int, roots *x509.CertPool, control controlFunc) *h
 	}
 }
 
-// trustedRoots returns the system's certificates and those of caFile, or nil for the system's alone.
-func trustedRoots(caFile string) (*x509.CertPool, error) {
-	if caFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("read ca_file: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("load the system's certificates: %w", err)
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read ca_file %s: no PEM certificate in it", caFile)
-	}
-	return roots, nil
-}
-
 // send makes one request, counted and within limits.requests. It follows nothing and retries nothing.
 func (r *Registry) send(ctx context.Context, transport *http.Transport, k kind, req *http.Request) (*http.Response, error) {
 	if err := r.limits.Load().request(ctx); err != nil {
 		return nil, err
 	}
-	if transport == r.home && proxied(transport, req) {
+	if proxied(transport, req) {
 		ctx = context.WithValue(ctx, throughProxy{}, true)
 	}
 	resp, err := transport.RoundTrip(req.WithContext(ctx))
@@ -83,22 +61,67 @@ func (r *Registry) send(ctx context.Context, transport *http.Transport, k kind, 
 	return resp, nil
 }
 
+// wire is the ways from here to an upstream. It is replaced as a whole when certificates change; what is under way ends
+// on the old one.
+type wire struct {
+	trust trust
+	home  *http.Transport // to the endpoints; shows the client certificate
+	away  *http.Transport // to where an upstream points; refuses private addresses
+	relay *http.Transport // the same by way of a proxy, which decides itself
+	cloud *http.Transport // to the services that give out credentials
+}
+
+func (r *Registry) newWire(t trust) *wire {
+	connections := r.config.Limits.Connections
+	stranger := t
+	stranger.certificate = nil // a client certificate is a credential, and those stay home
+	w := &wire{
+		trust: t,
+		home:  newTransport(connections, t, r.noting),
+		away:  newTransport(connections, stranger, r.guarding),
+		relay: newTransport(connections, stranger, nil),
+		cloud: newTransport(1, stranger, nil),
+	}
+	w.away.Proxy = nil // abroad decides about proxies
+	w.relay.Proxy = func(req *http.Request) (*url.URL, error) { return w.home.Proxy(req) }
+	w.cloud.Proxy = func(req *http.Request) (*url.URL, error) { return cloudProxy(w.home, req) }
+	return w
+}
+
+// close ends the connections that no request holds, and those that are given back later.
+func (w *wire) close() {
+	for _, t := range []*http.Transport{w.home, w.away, w.relay, w.cloud} {
+		t.CloseIdleConnections()
+	}
+}
+
+// elsewhere returns the transport for a host that is not an endpoint's.
+func (w *wire) elsewhere(req *http.Request) *http.Transport {
+	if proxied(w.home, req) {
+		return w.relay
+	}
+	return w.away
+}
+
 // abroad returns the transport for a place that an upstream named, rather than the operator. Where a proxy does the
 // dialling, the proxy decides what may be reached, and its own address is often private.
 func (r *Registry) abroad(req *http.Request) (*http.Transport, error) {
 	if literalPrivate(req.URL) && !r.private.Load() {
 		return nil, fmt.Errorf("%w: %s", errPrivateAddress, redactedURL(req.URL))
 	}
-	if proxied(r.home, req) {
-		return r.home, nil
-	}
-	return r.away, nil
+	return r.wire.Load().elsewhere(req), nil
 }
+
+// named marks the context of a request to a host that the operator has named, wherever that is.
+type named struct{}
 
 // throughProxy marks the context of a request whose connection goes to a proxy.
 type throughProxy struct{}
 
 func proxied(t *http.Transport, req *http.Request) bool {
+	if t.Proxy == nil {
+		return false
+	}
 	proxy, err := t.Proxy(req)
 	return err == nil && proxy != nil
 }
@@ -106,7 +129,12 @@ func proxied(t *http.Transport, req *http.Request) bool {
 // newRequest builds a request from scratch; nothing of the client's own request is in it.
 func (r *Registry) newRequest(ctx context.Context, method string, u *url.URL) *http.Request {
 	req := &http.Request{Method: method, URL: u, Host: u.Host, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	r.dress(req)
+	return req.WithContext(ctx)
+}
+
+// dress adds what every request has.
+func (r *Registry) dress(req *http.Request) {
 	req.Header.Set("User-Agent", r.agent)
 	req.Header.Set("Accept-Encoding", "identity")
-	return req.WithContext(ctx)
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -67,14 +68,17 @@ func (s *Set) Close() {
 	}
 }
 
-// Reload makes every upstream read its credentials again when it needs them next, and takes over the limits of cfgs for
-// the upstreams that it names. Nothing else of cfgs counts.
-func (s *Set) Reload(cfgs []Config) {
+// Reload makes every upstream that cfgs names read its credentials again when it needs them next, and its certificates
+// at once, and takes over the limits of cfgs. Nothing else of cfgs counts. The error joins those of certificates that
+// cannot be read, for which the old ones stay in use.
+func (s *Set) Reload(cfgs []Config) error {
+	var errs []error
 	for _, c := range cfgs {
 		if r, ok := s.byName[normalise(c.Registry)]; ok {
-			r.reload(c.Completed().Limits)
+			errs = append(errs, r.reload(c.Completed().Limits))
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // Lookup returns the upstream for a registry name, in any case, with or without ":443", or under one of Docker Hub's

@@ -25,6 +25,8 @@ func (c Config) Validate() error {
 		}
 	}
 	c.Credentials.validate(fault)
+	c.validateCloud(fault)
+	c.validateTrust(fault)
 	c.validateNumbers(fault)
 	validateGlobs("allow", c.Allow, fault)
 	validateGlobs("deny", c.Deny, fault)
@@ -49,27 +51,6 @@ func (c Config) validateNames(fault faultFunc) {
 		if !validHost(host) {
 			fault(fmt.Sprintf("hosts[%d]", i), "%q is no host name: write it in lower case, with a port only if clients send one", host)
 		}
-	}
-}
-
-func (c Credentials) validate(fault faultFunc) {
-	forms := 0
-	for _, set := range []bool{c.DockerConfig != "", c.Username != "" || c.PasswordFile != "", c.Helper != ""} {
-		if set {
-			forms++
-		}
-	}
-	switch {
-	case forms > 1:
-		fault("credentials", "holds several forms: keep one of docker_config, username with password_file, or helper")
-	case c.Username != "" && c.PasswordFile == "":
-		fault("credentials.password_file", "is missing: username needs it; write the name of a file that holds the password")
-	case c.Username == "" && c.PasswordFile != "":
-		fault("credentials.username", "is missing: password_file needs it")
-	case strings.Contains(c.Username, ":"):
-		fault("credentials.username", "holds a colon, which basic authentication cannot carry: keep the password in password_file")
-	case c.Helper != "" && !validHelper(c.Helper):
-		fault("credentials.helper", "%q is no helper name: write NAME of docker-credential-NAME, without a path", c.Helper)
 	}
 }
 
@@ -197,9 +178,4 @@ func validPort(port string) bool {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	return err == nil && n > 0
-}
-
-// validHelper keeps the name of a helper from leading outside the PATH.
-func validHelper(name string) bool {
-	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }

@@ -76,8 +76,8 @@ func TestSubdomainGetsNoCredentials(t *testing.T) {
 		return &upstreamtest.Fault{Redirect: "http://cdn.reg.example/cdn/" + d.String() + "?repository=app"}
 	})
 	r := build(t, Config{Endpoints: []string{"http://reg.example"}, Credentials: password(t)})
-	r.home.DialContext = resolving(r.noting, map[string]string{"reg.example": origin.Host})
-	r.away.DialContext = resolving(r.guarding, map[string]string{"cdn.reg.example": storage.Host})
+	r.wire.Load().home.DialContext = resolving(r.noting, map[string]string{"reg.example": origin.Host})
+	r.wire.Load().away.DialContext = resolving(r.guarding, map[string]string{"cdn.reg.example": storage.Host})
 	body, err := r.Blob(t.Context(), "app", d, 0, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -122,8 +122,8 @@ func TestTokenServiceOfTheDomain(t *testing.T) {
 			if !private {
 				control = nil
 			}
-			r.home.DialContext = resolving(control, map[string]string{"reg.example": origin.Host})
-			r.away.DialContext = resolving(r.guarding, map[string]string{"auth.reg.example": service.Host})
+			r.wire.Load().home.DialContext = resolving(control, map[string]string{"reg.example": origin.Host})
+			r.wire.Load().away.DialContext = resolving(r.guarding, map[string]string{"auth.reg.example": service.Host})
 			_, err := r.Manifest(t.Context(), "app", oci.Reference{Tag: "1"})
 			if got := service.Count(upstreamtest.Token, "GET"); got != want {
 				t.Errorf("%d token requests, want %d: %v", got, want, err)
@@ -156,8 +156,8 @@ func TestPrivateRedirect(t *testing.T) {
 			d := origin.AddBlob("app", []byte("x"))
 			origin.Fail(upstreamtest.Blob, -1, upstreamtest.Fault{Redirect: target})
 			r := build(t, Config{Endpoints: []string{origin.URL}})
-			r.home = newTransport(4, nil, nil)
-			defer r.home.CloseIdleConnections()
+			r.wire.Load().home = newTransport(4, trust{}, nil)
+			defer r.wire.Load().home.CloseIdleConnections()
 			_, err := r.Blob(t.Context(), "app", d, 0, -1)
 			if !errors.Is(err, ErrWrongContent) || !errors.Is(err, errPrivateAddress) {
 				t.Errorf("got %v, want a refusal", err)
@@ -361,7 +361,7 @@ func TestReloadedLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.reload(Limits{Connections: 2, BlobConnections: 2})
+	_ = r.reload(Limits{Connections: 2, BlobConnections: 2})
 	if r.BlobConnections() != 2 {
 		t.Errorf("%d connections for one blob, want 2", r.BlobConnections())
 	}
@@ -448,7 +448,7 @@ func TestProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := build(t, Config{Endpoints: []string{"http://reg.example"}})
-	r.home.Proxy = http.ProxyURL(proxy)
+	r.wire.Load().home.Proxy = http.ProxyURL(proxy)
 	target := "http://storage.example/cdn/" + d.String() + "?repository=app"
 	origin.Hook(func(req *http.Request) *upstreamtest.Fault {
 		if upstreamtest.KindOf(req) == upstreamtest.Blob {
