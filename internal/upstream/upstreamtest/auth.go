@@ -17,6 +17,9 @@ type auth struct {
 	private            map[string]bool
 	challenge          string
 	life               time.Duration
+	passwords          func(username, password string) bool // instead of the two above
+	refusal            int                                  // status of wrong basic authentication; 0 means 401
+	formless           int                                  // status of every form at the token service; 0 means that it takes them
 }
 
 type issuedToken struct {
@@ -37,6 +40,29 @@ func (r *Registry) RequireBasic(username, password string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.auth.scheme, r.auth.username, r.auth.password = "basic", username, password
+}
+
+// SetPasswords replaces the one user name and password of RequireToken or RequireBasic by a function, for passwords that
+// somebody else gives out and ends. A refresh token comes without a user name.
+func (r *Registry) SetPasswords(accepts func(username, password string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.auth.passwords = accepts
+}
+
+// SetRefusal sets the status with which a wrong user name or password is refused; Amazon's is 403. Without any, the
+// answer stays 401.
+func (r *Registry) SetRefusal(status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.auth.refusal = status
+}
+
+// RefuseForms makes the token service answer forms, which OAuth 2 wants, with a status: 400, 401, 404 and 405 are seen.
+func (r *Registry) RefuseForms(status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.auth.formless = status
 }
 
 // SetPrivate makes tokens useless for a repository unless a username is required, as Docker Hub does for repositories
@@ -76,9 +102,11 @@ func (r *Registry) serveToken(w http.ResponseWriter, req *http.Request) {
 	_ = req.ParseForm()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	username, password, _ := req.BasicAuth()
-	refreshed := req.PostForm.Get("grant_type") == "refresh_token" && req.PostForm.Get("refresh_token") == r.auth.password
-	if r.auth.username != "" && !refreshed && (username != r.auth.username || password != r.auth.password) {
+	if req.Method == http.MethodPost && r.auth.formless != 0 {
+		writeError(w, r.auth.formless, "UNSUPPORTED", "no forms here")
+		return
+	}
+	if !r.auth.admits(req) {
 		writeError(w, http.StatusUnauthorized, "UNAUTHORIZED", "wrong username or password")
 		return
 	}
@@ -92,6 +120,26 @@ func (r *Registry) serveToken(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write(marshal(answer))
 }
 
+// admits reports whether the token service gives a token to who has sent this. Its form is parsed.
+func (a *auth) admits(req *http.Request) bool {
+	username, password, _ := req.BasicAuth()
+	if req.PostForm.Get("grant_type") == "refresh_token" {
+		username, password = "", req.PostForm.Get("refresh_token")
+		if a.passwords == nil {
+			return password == a.password
+		}
+	}
+	return a.passwords == nil && a.username == "" || a.takes(username, password)
+}
+
+// takes reports whether a user name and password are right.
+func (a *auth) takes(username, password string) bool {
+	if a.passwords != nil {
+		return a.passwords(username, password)
+	}
+	return username == a.username && password == a.password
+}
+
 // admitted reports whether a request may pass; otherwise it has answered 401.
 func (r *Registry) admitted(w http.ResponseWriter, req *http.Request) bool {
 	r.mu.Lock()
@@ -100,6 +148,10 @@ func (r *Registry) admitted(w http.ResponseWriter, req *http.Request) bool {
 	flaw := r.flaw(req, name)
 	if flaw == "" {
 		return true
+	}
+	if flaw == "wrong" && r.auth.refusal != 0 {
+		writeError(w, r.auth.refusal, "DENIED", "your authorization token has expired")
+		return false
 	}
 	if challenge := r.challengeFor(req, name, flaw); challenge != "" {
 		w.Header().Set("WWW-Authenticate", challenge)
@@ -112,8 +164,12 @@ func (r *Registry) admitted(w http.ResponseWriter, req *http.Request) bool {
 func (r *Registry) flaw(req *http.Request, name string) string {
 	switch r.auth.scheme {
 	case "basic":
-		if username, password, ok := req.BasicAuth(); !ok || username != r.auth.username || password != r.auth.password {
+		username, password, ok := req.BasicAuth()
+		if !ok {
 			return "missing"
+		}
+		if !r.auth.takes(username, password) {
+			return "wrong"
 		}
 	case "bearer":
 		token, ok := r.auth.tokens[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]

@@ -54,6 +54,7 @@ type Registry struct {
 	hook         func(*http.Request) *Fault
 	scripted     []*scriptedFault
 	auth         auth
+	aside        map[string]http.Handler
 	useCDN       bool
 	noReferrers  bool
 	pageSize     int
@@ -86,6 +87,16 @@ func (r *Registry) UseCDN() string {
 	}
 	r.useCDN = true
 	return "http://" + r.cdn.address
+}
+
+// Handle lets a handler answer one path beside those of a registry. Its requests are recorded as the others.
+func (r *Registry) Handle(path string, handler http.Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.aside == nil {
+		r.aside = map[string]http.Handler{}
+	}
+	r.aside[path] = handler
 }
 
 // DisableReferrers makes the registry answer the referrers API with 404, as registries do that lack it.
@@ -140,7 +151,7 @@ func KindOf(req *http.Request) Kind {
 	switch {
 	case path == "/v2/" || path == "/v2":
 		return Ping
-	case strings.HasPrefix(path, "/token"):
+	case strings.HasPrefix(path, "/token"), path == "/oauth2/token":
 		return Token
 	case strings.HasPrefix(path, "/cdn/"):
 		return CDN

@@ -23,6 +23,10 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	if fault.answers(w, req) {
 		return
 	}
+	if handler := r.handlerFor(req); handler != nil {
+		handler.ServeHTTP(w, req)
+		return
+	}
 	kind := KindOf(req)
 	if kind == Token {
 		r.serveToken(w, req)
@@ -56,6 +60,12 @@ func (r *Registry) serveKind(w http.ResponseWriter, req *http.Request, kind Kind
 	default:
 		writeError(w, http.StatusNotFound, "NAME_UNKNOWN", "no such path")
 	}
+}
+
+func (r *Registry) handlerFor(req *http.Request) http.Handler {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.aside[req.URL.Path]
 }
 
 func (r *Registry) record(req *http.Request) {

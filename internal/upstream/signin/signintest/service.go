@@ -26,7 +26,8 @@ type Request struct {
 // service is what all clouds have.
 type service struct {
 	// URL is the base URL of all the cloud's services.
-	URL string
+	URL     string
+	handler http.HandlerFunc
 
 	mu       sync.Mutex // guards everything below
 	ahead    time.Duration
@@ -42,7 +43,7 @@ type service struct {
 func (s *service) start(t testing.TB, life time.Duration, kind func(*http.Request) string, answer func(http.ResponseWriter, *http.Request, Request)) {
 	t.Helper()
 	s.life, s.refusals, s.valid = life, map[string]int{}, map[string]bool{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	s.handler = func(w http.ResponseWriter, req *http.Request) {
 		seen := s.record(req, kind)
 		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 		if status := s.refusal(seen.Kind); status != 0 {
@@ -50,10 +51,14 @@ func (s *service) start(t testing.TB, life time.Duration, kind func(*http.Reques
 			return
 		}
 		answer(w, req, seen)
-	}))
+	}
+	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.URL = server.URL
 }
+
+// ServeHTTP answers as URL does, for a cloud that is a part of another server.
+func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) { s.handler(w, req) }
 
 func (s *service) record(req *http.Request, kind func(*http.Request) string) Request {
 	body, _ := io.ReadAll(req.Body)
