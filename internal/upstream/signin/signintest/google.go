@@ -47,7 +47,7 @@ func (g *Google) KeyFile() []byte {
 	}
 	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	for line := range strings.Lines(private) {
-		if !strings.HasPrefix(line, "-----") {
+		if len(line) > 20 && !strings.HasPrefix(line, "-----") { // the rest of a line is not long enough to tell
 			g.keep(strings.TrimSpace(line))
 		}
 	}
