@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"mirror/internal/config"
 )
 
 // checkConfigCommand says what is wrong with a configuration, without serving.
@@ -37,8 +40,33 @@ func (c *checkConfigCommand) run(cmd *cobra.Command, _ []string) error {
 			return &failed{exitUsage, err}
 		}
 	}
-	if _, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid"); err != nil {
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), c.verdict(cfg)); err != nil {
 		return &failed{exitFailed, fmt.Errorf("write result: %w", err)}
 	}
 	return nil
+}
+
+// verdict is what is said of a configuration without faults.
+func (c *checkConfigCommand) verdict(cfg config.Config) string {
+	lines := []string{"the configuration is valid"}
+	if c.connect {
+		lines = append(lines, signInNotes(cfg)...)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// signInNotes names the upstreams that are registries of a cloud and have no credentials. That may be meant, as some serve
+// strangers; those of the default list do.
+func signInNotes(cfg config.Config) []string {
+	public := map[string]bool{}
+	for _, up := range config.Default().Upstreams {
+		public[up.Registry] = true
+	}
+	var notes []string
+	for i, up := range cfg.Upstreams {
+		if advice, required := up.SignInAdvice(); advice != "" && !required && !public[up.Registry] {
+			notes = append(notes, fmt.Sprintf("note: upstreams[%d] (%s) is anonymous: %s", i, up.Registry, advice))
+		}
+	}
+	return notes
 }

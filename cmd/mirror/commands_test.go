@@ -55,6 +55,8 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestStartErrorExitsWithOne(t *testing.T) {
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer closed.Close()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +80,8 @@ func TestConnect(t *testing.T) {
 	defer registry.Close()
 	website := httptest.NewServer(http.NotFoundHandler())
 	defer website.Close()
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer closed.Close()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +115,15 @@ func TestConnect(t *testing.T) {
 	f(2, "upstreams[0].ca_file: "+file+" holds no certificate", "upstreams.0.ca_file="+file)
 	f(2, "upstreams[0].credentials.password_file: "+file+" is empty", "upstreams.0.credentials={username: me, password_file: "+file+"}")
 	f(2, "upstreams[0].credentials.docker_config: open", "upstreams.0.credentials.docker_config="+filepath.Join(dir, "absent"))
+	f(2, "upstreams[0].client_certificate:", "upstreams.0.client_certificate="+file, "upstreams.0.client_key="+file)
+	f(0, `note: upstreams[0] (example.azurecr.io) is anonymous: to sign in, add "credentials: {azure: {}}" to its upstream`, "upstreams.0.registry=example.azurecr.io")
+	for _, key := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
+		t.Setenv(key, "")
+	}
+	ecr := "upstreams.0.registry=123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+	f(2, `upstreams[0].endpoints[0]: answers 401 to a mirror without credentials: to sign in, add "credentials: {ecr: {}}"`, ecr, "upstreams.0.endpoints.0="+closed.URL)
+	f(2, "upstreams[0].credentials: credentials refused: find AWS keys: read shared credentials file", ecr,
+		"upstreams.0.credentials={ecr: {credentials_file: "+filepath.Join(dir, "absent")+"}}")
 	f(2, "upstreams[0].credentials.helper:", "upstreams.0.credentials.helper=absent-from-every-path")
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {

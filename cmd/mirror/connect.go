@@ -90,19 +90,32 @@ func readPool(pool *x509.CertPool, key, path string) (*x509.CertPool, error) {
 func tryUpstreams(ctx context.Context, cfg config.Config) error {
 	errs := make([]error, len(cfg.Upstreams))
 	var group sync.WaitGroup
-	for i, up := range cfg.Upstreams {
-		group.Go(func() {
-			key := fmt.Sprintf("upstreams[%d].", i)
-			errs[i] = errors.Join(
-				tryFile(key+"credentials.password_file", up.Credentials.PasswordFile),
-				tryFile(key+"credentials.docker_config", up.Credentials.DockerConfig),
-				tryHelper(key+"credentials.helper", up.Credentials.Helper),
-				tryEndpoints(ctx, key, up.CAFile, up.Endpoints),
-			)
-		})
+	for i := range cfg.Upstreams {
+		group.Go(func() { errs[i] = tryUpstream(ctx, cfg, i) })
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+func tryUpstream(ctx context.Context, cfg config.Config, i int) error {
+	up, key := cfg.Upstreams[i], fmt.Sprintf("upstreams[%d].", i)
+	return errors.Join(
+		tryFile(key+"credentials.password_file", up.Credentials.PasswordFile),
+		tryFile(key+"credentials.docker_config", up.Credentials.DockerConfig),
+		tryHelper(key+"credentials.helper", up.Credentials.Helper),
+		trySignIn(ctx, cfg, i),
+		tryEndpoints(ctx, cfg, i),
+	)
+}
+
+// trySignIn asks a cloud for a credential, when the configuration names one.
+func trySignIn(ctx context.Context, cfg config.Config, i int) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	if err := cfg.Upstreams[i].TrySignIn(ctx); err != nil {
+		return fmt.Errorf("upstreams[%d].credentials: %w", i, err)
+	}
+	return nil
 }
 
 // tryHelper looks for the program that knows the secret. It does not ask the program, which may want a terminal.
@@ -131,56 +144,71 @@ func tryFile(key, path string) error {
 	return nil
 }
 
-// tryEndpoints asks every endpoint of an upstream for /v2/.
-func tryEndpoints(ctx context.Context, key, caFile string, endpoints []string) error {
-	client, err := newClient(key+"ca_file", caFile)
+// tryEndpoints asks every endpoint of an upstream for /v2/. That a registry which serves nobody without signing in has no
+// credentials is a fault too.
+func tryEndpoints(ctx context.Context, cfg config.Config, i int) error {
+	up, key := cfg.Upstreams[i], fmt.Sprintf("upstreams[%d].", i)
+	client, err := newClient(key, up.CAFile, up.ClientCertificate, up.ClientKey)
 	if err != nil {
 		return err
 	}
 	defer client.CloseIdleConnections()
+	advice, required := up.SignInAdvice()
 	var errs []error
-	for i, endpoint := range endpoints {
-		if err := ping(ctx, client, endpoint); err != nil {
-			errs = append(errs, fmt.Errorf("%sendpoints[%d]: %w", key, i, err))
+	for j, endpoint := range up.Endpoints {
+		status, err := ping(ctx, client, endpoint)
+		if err == nil && status == http.StatusUnauthorized && required {
+			err = fmt.Errorf("answers 401 to a mirror without credentials: %s", advice)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%sendpoints[%d]: %w", key, j, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// newClient returns a client that trusts the system's certificates, and those of a file when there is one. It follows no
-// redirect: /v2/ is answered by the registry itself.
-func newClient(key, caFile string) (*http.Client, error) {
+// newClient returns a client that trusts the system's certificates, and those of a file when there is one, and shows a
+// certificate when there is one. It follows no redirect: /v2/ is answered by the registry itself.
+func newClient(key, caFile, certificate, private string) (*http.Client, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if caFile != "" {
 		pool, err := x509.SystemCertPool()
 		if err != nil {
 			return nil, fmt.Errorf("read the system's certificates: %w", err)
 		}
-		if transport.TLSClientConfig.RootCAs, err = readPool(pool, key, caFile); err != nil {
+		if transport.TLSClientConfig.RootCAs, err = readPool(pool, key+"ca_file", caFile); err != nil {
 			return nil, err
 		}
+	}
+	if certificate != "" {
+		pair, err := tls.LoadX509KeyPair(certificate, private)
+		if err != nil {
+			return nil, fmt.Errorf("%sclient_certificate: %w", key, err)
+		}
+		transport.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &http.Client{Transport: transport, Timeout: reachTimeout, CheckRedirect: stay}, nil
 }
 
-// ping asks for /v2/. A registry answers 200, or 401 to somebody it wants to know; anything else is no registry.
-func ping(ctx context.Context, client *http.Client, endpoint string) error {
+// ping asks for /v2/ and returns the status. A registry answers 200, or 401 to somebody it wants to know; anything else is
+// no registry.
+func ping(ctx context.Context, client *http.Client, endpoint string) (status int, err error) {
 	target, err := url.JoinPath(endpoint, "v2/")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusUnauthorized {
-		return fmt.Errorf("GET %s: got %s, want 200 or 401: is it a registry?", target, response.Status)
+		return 0, fmt.Errorf("GET %s: got %s, want 200 or 401: is it a registry?", target, response.Status)
 	}
-	return nil
+	return response.StatusCode, nil
 }
