@@ -90,8 +90,7 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*htt
 
 // refused reports whether a status means that the authentication was not good enough.
 func (l *login) refused(status int) bool {
-	return status == http.StatusUnauthorized ||
-		status == http.StatusForbidden && !l.shown.none() && l.registry.credentials.source.expiryIs403
+	return status == http.StatusUnauthorized || !l.shown.none() && l.registry.credentials.mayHaveEnded(status)
 }
 
 // prepare offers what the endpoint wanted last time.

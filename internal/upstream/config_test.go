@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mirror/internal/upstream"
+	"mirror/internal/upstream/signin"
 )
 
 func TestDefaultConfigs(t *testing.T) {
@@ -150,6 +151,33 @@ func TestValidate(t *testing.T) {
 	f(with(upstream.Credentials{Username: "u:p", PasswordFile: "f"}), "credentials.username")
 	f(with(upstream.Credentials{Helper: "../evil"}), "credentials.helper")
 	f(with(upstream.Credentials{Helper: "a", DockerConfig: "b"}), "credentials")
+
+	ecr := func(registry string, c signin.ECR) upstream.Config {
+		return upstream.Config{Registry: registry, Credentials: upstream.Credentials{ECR: &c}}
+	}
+	f(ecr("123456789012.dkr.ecr.eu-central-1.amazonaws.com", signin.ECR{}))
+	f(ecr("public.ecr.aws", signin.ECR{}))
+	f(ecr("images.example", signin.ECR{Region: "eu-west-1"}))
+	f(ecr("images.example", signin.ECR{}), "credentials.ecr.region")
+	f(ecr("images.example", signin.ECR{Region: "evil.example/"}), "credentials.ecr.region")
+	f(ecr("public.ecr.aws", signin.ECR{Endpoint: "x", STSEndpoint: "ftp://x", ContainerEndpoint: "https://u@x", MetadataEndpoint: "http://x?y"}),
+		"credentials.ecr.endpoint", "credentials.ecr.sts_endpoint", "credentials.ecr.container_endpoint", "credentials.ecr.metadata_endpoint")
+	f(upstream.Config{Registry: "mirror.example", Endpoints: []string{"https://123456789012.dkr.ecr.eu-central-1.amazonaws.com"}, Credentials: upstream.Credentials{ECR: &signin.ECR{}}})
+	f(with(upstream.Credentials{Google: &signin.Google{}}))
+	f(with(upstream.Credentials{Google: &signin.Google{TokenEndpoint: "x"}}), "credentials.google.token_endpoint")
+	f(with(upstream.Credentials{Azure: &signin.Azure{}}))
+	f(with(upstream.Credentials{Azure: &signin.Azure{ClientSecretFile: "f", Tenant: "t", ClientID: "c"}}))
+	f(with(upstream.Credentials{Azure: &signin.Azure{ClientSecretFile: "f", ClientID: "c"}}), "credentials.azure.tenant")
+	f(with(upstream.Credentials{Azure: &signin.Azure{ClientSecretFile: "f", Tenant: "t"}}), "credentials.azure.client_id")
+	f(with(upstream.Credentials{Azure: &signin.Azure{ClientSecretFile: "f", FederatedTokenFile: "g"}}), "credentials.azure")
+	f(with(upstream.Credentials{Azure: &signin.Azure{}, Google: &signin.Google{}}), "credentials")
+	f(with(upstream.Credentials{Helper: "a", Preemptive: true}))
+	f(with(upstream.Credentials{Preemptive: true}), "credentials.preemptive")
+	f(upstream.Config{ClientCertificate: "c", ClientKey: "k"})
+	f(upstream.Config{ClientCertificate: "c"}, "client_key")
+	f(upstream.Config{ClientKey: "k"}, "client_certificate")
+	f(upstream.Config{TokenHosts: []string{"gitlab.example", "gitlab.example:8443"}})
+	f(upstream.Config{TokenHosts: []string{"ok.example", "https://gitlab.example", "*"}}, "token_hosts[1]", "token_hosts[2]")
 
 	f(upstream.Config{Allow: []string{"library/*", "**"}, Deny: []string{"team/?x"}})
 	f(upstream.Config{Allow: []string{"a", ""}, Deny: []string{"A"}}, "allow[1]", "deny[0]")

@@ -179,6 +179,11 @@ func (c *credentials) meaning(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnauthorized, err)
 }
 
+// mayHaveEnded reports whether a status is how the registry answers a credential whose time is over.
+func (c *credentials) mayHaveEnded(status int) bool {
+	return c.configured() && (status == http.StatusUnauthorized || status == http.StatusForbidden && c.source.expiryIs403)
+}
+
 // refused notes that the upstream did not take a credential, and reports whether there may be another. status is its
 // answer. Of fifty requests that are refused with the same old credential only the first finds it here; the others must
 // not throw away what was fetched since.

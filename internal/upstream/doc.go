@@ -6,6 +6,10 @@
 // but what makes the next request cheaper: tokens, challenges and what an upstream cannot do. Redirects are followed
 // by hand, so that credentials never leave the host they were configured for, and are never remembered.
 //
+// What the mirror shows to a registry comes from a source, which is a file, a helper or a cloud (package signin), and is
+// held by credentials: fetched once however many wait, refreshed ahead of its end while it is in use, given up when the
+// registry refuses it. It is shown to the endpoints and to token services in their domain or on the operator's list.
+//
 // Every error names its upstream and matches one of the sentinels in errors.go. After a crash nothing of this package
 // is left behind.
 package upstream

@@ -29,7 +29,7 @@ func (r *Registry) exchange(e *endpoint, key tokenKey) (string, error) {
 		return "", err
 	}
 	value, err := r.exchangeWith(ctx, e, realm, key, secret)
-	if statusOf(err) != http.StatusUnauthorized || !r.credentials.refused(secret, http.StatusUnauthorized) {
+	if status := statusOf(err); !r.credentials.mayHaveEnded(status) || !r.credentials.refused(secret, status) {
 		return value, err
 	}
 	next, errNext := r.credentials.get(ctx)

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,4 +234,25 @@ func TestClientCertificateBehindProxy(t *testing.T) {
 			t.Errorf("%s shows the client certificate", name)
 		}
 	}
+}
+
+// TestMetadataIsNotLookedForBehindProxy: its addresses are this machine's, wherever the proxy is.
+func TestMetadataIsNotLookedForBehindProxy(t *testing.T) {
+	proxy := &url.URL{Scheme: "http", Host: "proxy.example:3128"}
+	home := &http.Transport{Proxy: http.ProxyURL(proxy)}
+	f := func(address string, want *url.URL) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := cloudProxy(home, req); err != nil || got != want {
+			t.Errorf("%s goes by %v, want %v", address, got, want)
+		}
+	}
+	f("http://169.254.169.254/latest/api/token", nil)
+	f("http://[fd00:ec2::23]/v1/credentials", nil)
+	f("http://127.0.0.1:1234/credentials", nil)
+	f("http://metadata.google.internal/computeMetadata/v1/", nil)
+	f("https://api.ecr.eu-central-1.amazonaws.com/", proxy)
 }
