@@ -94,7 +94,7 @@ func (c *credentials) get(ctx context.Context) (credential, error) {
 	if !c.configured() {
 		return credential{}, nil
 	}
-	found, err, f := c.lookup(time.Now())
+	f, found, err := c.lookup(time.Now())
 	if f == nil {
 		return found, err
 	}
@@ -107,14 +107,14 @@ func (c *credentials) get(ctx context.Context) (credential, error) {
 }
 
 // lookup returns what is known, or the attempt to wait for.
-func (c *credentials) lookup(now time.Time) (credential, error, *credentialFlight) {
+func (c *credentials) lookup(now time.Time) (wait *credentialFlight, found credential, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !now.Before(c.until) {
 		c.known, c.fault = credential{}, nil
 	}
 	if c.fault != nil {
-		return credential{}, c.fault, nil
+		return nil, credential{}, c.fault
 	}
 	useful := !c.known.none()
 	if c.flight == nil && (!useful || !now.Before(c.ahead)) {
@@ -122,9 +122,9 @@ func (c *credentials) lookup(now time.Time) (credential, error, *credentialFligh
 		go c.run(c.flight)
 	}
 	if useful {
-		return c.known, nil, nil
+		return nil, c.known, nil
 	}
-	return credential{}, nil, c.flight
+	return c.flight, credential{}, nil
 }
 
 // run is one attempt.

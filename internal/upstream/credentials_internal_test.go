@@ -166,7 +166,7 @@ func TestCallerDoesNotTakeTheCredentialAlong(t *testing.T) {
 
 func TestSlowSource(t *testing.T) {
 	inBubble(t, time.Hour, func(t *testing.T, b *bank) {
-		b.credentials.source.fetch = func(ctx context.Context) (credential, time.Duration, error) {
+		b.source.fetch = func(ctx context.Context) (credential, time.Duration, error) {
 			<-ctx.Done()
 			return credential{}, 0, ctx.Err()
 		}

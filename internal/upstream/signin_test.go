@@ -251,6 +251,21 @@ func TestCloudSecretsStayHome(t *testing.T) {
 	}
 }
 
+// TestCloudAndForeignRealm: who can make a registry send a header does not get the cloud's credential.
+func TestCloudAndForeignRealm(t *testing.T) {
+	for name, begin := range clouds {
+		t.Run(name, func(t *testing.T) {
+			s, thief := begin(t), upstreamtest.New(t)
+			s.origin.RequireToken("", "")
+			s.origin.SetChallenge(`Bearer realm="` + strings.Replace(thief.URL, "127.0.0.1", "localhost", 1) + `/token",service="x"`)
+			s.pull(t, upstream.ErrDenied)
+			if n := len(thief.Requests()); n != 0 {
+				t.Errorf("%d requests reached a foreign token service", n)
+			}
+		})
+	}
+}
+
 // TestDeniedRepository: without permission, ECR answers 403 as it does to an expired password. One pull may cost a new
 // password now and then, not each.
 func TestDeniedRepository(t *testing.T) {

@@ -63,15 +63,19 @@ func (e *ecr) fromWebIdentity(ctx context.Context, file, role string) (awsKeys, 
 func readSession(a answer) (awsKeys, error) {
 	var form struct {
 		Result struct {
-			Credentials struct{ AccessKeyId, SecretAccessKey, SessionToken string }
+			Credentials struct {
+				AccessKeyID     string `xml:"AccessKeyId"`
+				SecretAccessKey string
+				SessionToken    string
+			}
 		} `xml:"AssumeRoleWithWebIdentityResult"`
 	}
 	// The decoder's message may quote the answer.
-	if err := xml.Unmarshal(a.body, &form); err != nil || form.Result.Credentials.AccessKeyId == "" {
+	if err := xml.Unmarshal(a.body, &form); err != nil || form.Result.Credentials.AccessKeyID == "" {
 		return awsKeys{}, fmt.Errorf("read answer of %s: no credentials in it", a.from)
 	}
 	found := form.Result.Credentials
-	return awsKeys{id: found.AccessKeyId, secret: found.SecretAccessKey, session: found.SessionToken}, nil
+	return awsKeys{id: found.AccessKeyID, secret: found.SecretAccessKey, session: found.SessionToken}, nil
 }
 
 // stsError reads an error of the session service.

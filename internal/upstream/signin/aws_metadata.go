@@ -93,15 +93,20 @@ func (e *ecr) fromInstance(ctx context.Context) (awsKeys, error) {
 
 // readKeys reads the answer that containers and instances get. secret is what the question carried.
 func readKeys(a answer, secret string) (awsKeys, error) {
-	var form struct{ Code, Message, AccessKeyId, SecretAccessKey, Token string }
+	var form struct {
+		Code            string
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		Token           string
+	}
 	if a.status != http.StatusOK {
 		return awsKeys{}, a.refusal("", "", secret)
 	}
 	if err := a.decode(&form); err != nil {
 		return awsKeys{}, err
 	}
-	if form.AccessKeyId == "" || form.SecretAccessKey == "" {
-		return awsKeys{}, fmt.Errorf("read answer of %s: no keys in it %s", a.from, clean(form.Code, []string{secret}))
+	if form.AccessKeyID == "" || form.SecretAccessKey == "" {
+		return awsKeys{}, fmt.Errorf("read answer of %s: no keys in it (%s)", a.from, orDefault(clean(form.Code, []string{secret}), "no code"))
 	}
-	return awsKeys{id: form.AccessKeyId, secret: form.SecretAccessKey, session: form.Token}, nil
+	return awsKeys{id: form.AccessKeyID, secret: form.SecretAccessKey, session: form.Token}, nil
 }

@@ -49,7 +49,7 @@ func (c ECR) Source(host string, p Platform) Source {
 	if !ok {
 		name = inRegion(c.Region)
 	}
-	if c.Region != "" {
+	if c.Region != "" && !name.public {
 		name.region = c.Region
 	}
 	e := &ecr{config: c, name: name, platform: p}

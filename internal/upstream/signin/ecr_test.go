@@ -3,6 +3,7 @@ package signin_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -171,4 +172,23 @@ func TestNoCloudAnswers(t *testing.T) {
 	f(signin.ECR{}.Source(ecrHost, p), "raise the metadata hop limit to 2")
 	f(signin.Google{}.Source(p), "there is no key_file")
 	f(signin.Azure{}.Source("https://example.azurecr.io", "example.azurecr.io", p), "there is no client_secret_file")
+}
+
+// TestRedirectsAreRefused: what is sent to a cloud arrives at the host that was meant, or nowhere.
+func TestRedirectsAreRefused(t *testing.T) {
+	reached := 0
+	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ }))
+	defer thief.Close()
+	cloud := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	defer cloud.Close()
+	p := platform(t, map[string]string{
+		"AWS_ACCESS_KEY_ID": signintest.KeyID, "AWS_SECRET_ACCESS_KEY": signintest.SecretKey,
+		"AZURE_FEDERATED_TOKEN_FILE": written(t, signintest.FederatedToken),
+	})
+	failed(t, at(cloud.URL).Source(ecrHost, p), []string{signintest.SecretKey}, "answered 307")
+	failed(t, signin.Google{MetadataEndpoint: cloud.URL}.Source(p), nil, "answered 307")
+	failed(t, signin.Azure{Authority: cloud.URL, Tenant: "t", ClientID: "c"}.Source(cloud.URL, acrHost, p), []string{signintest.FederatedToken}, "answered 307")
+	if reached != 0 {
+		t.Errorf("%d requests were led elsewhere", reached)
+	}
 }

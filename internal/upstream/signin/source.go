@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// ErrUnavailable: a service that takes part in signing in did not answer, or is in trouble itself. Asking again later
-// may help. Every other error of a Source is about configuration or permissions.
+// ErrUnavailable says that a service that takes part in signing in did not answer, or is in trouble itself. Asking again
+// later may help. Every other error of a Source is about configuration or permissions.
 var ErrUnavailable = errors.New("unavailable")
 
 // Credential is what a registry is shown.
