@@ -207,6 +207,13 @@ func (c *credentials) refused(sent credential, status int) bool {
 	return true
 }
 
+// current returns what is known, without asking anybody.
+func (c *credentials) current() credential {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known
+}
+
 // forget makes the next get fetch anew, because the operator said so.
 func (c *credentials) forget() {
 	c.mu.Lock()

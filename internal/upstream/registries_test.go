@@ -1,8 +1,10 @@
 package upstream_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -11,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"mirror/internal/upstream"
 	"mirror/internal/upstream/upstreamtest"
@@ -43,6 +47,67 @@ func TestKeyFileAsPassword(t *testing.T) {
 	if _, err := connect(t, origin, withPassword(t, "_json_key", key)).Manifest(t.Context(), "app", tag("1")); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestDockerHub: its name in Docker's file is the address of an interface that is long gone.
+func TestDockerHub(t *testing.T) {
+	origin := upstreamtest.New(t)
+	origin.AddImage("library/debian", "12")
+	origin.RequireToken("someone", "s3cret")
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, []byte(`{"auths":{"https://index.docker.io/v1/":{"identitytoken":"s3cret"},"ghcr.io":{"auth":"eDp5"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set, err := upstream.New([]upstream.Config{{
+		Registry: "docker.io", Endpoints: []string{origin.URL}, Credentials: upstream.Credentials{DockerConfig: file},
+	}}, "v", "id", slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	if _, err := set.All()[0].Manifest(t.Context(), "library/debian", tag("12")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServerRepeatsSecrets: what a careless server says about a request does not carry its secrets into errors.
+func TestServerRepeatsSecrets(t *testing.T) {
+	f := func(name string, kind upstreamtest.Kind, require func(*upstreamtest.Registry, string, string)) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			const secret = `s3cret"<\é`
+			origin := upstreamtest.New(t)
+			origin.AddImage("app", "1")
+			require(origin, "robot", secret)
+			origin.Hook(func(req *http.Request) *upstreamtest.Fault {
+				sent := req.Header.Get("Authorization")
+				if upstreamtest.KindOf(req) != kind || sent == "" {
+					return nil
+				}
+				text, err := json.Marshal(map[string]any{"errors": []map[string]string{{"code": "DENIED", "message": "no " + sent + " " + secret}}})
+				if err != nil {
+					t.Error(err)
+				}
+				return &upstreamtest.Fault{Status: http.StatusForbidden, Body: string(text)}
+			})
+			_, err := connect(t, origin, withPassword(t, "robot", secret)).Manifest(t.Context(), "app", tag("1"))
+			if !errors.Is(err, upstream.ErrDenied) || !strings.Contains(err.Error(), "DENIED: no ") {
+				t.Fatalf("got %v, want what the server said", err)
+			}
+			var sent string
+			for _, request := range origin.Requests() {
+				if request.Kind == kind && request.Header.Get("Authorization") != "" {
+					_, sent, _ = strings.Cut(request.Header.Get("Authorization"), " ")
+				}
+			}
+			if strings.Contains(err.Error(), "s3cret") || sent == "" || strings.Contains(err.Error(), sent) {
+				t.Errorf("a secret is in the error: %v", err)
+			}
+		})
+	}
+	f("token service", upstreamtest.Token, (*upstreamtest.Registry).RequireToken)
+	f("with a token", upstreamtest.Manifest, (*upstreamtest.Registry).RequireToken)
+	f("with a password", upstreamtest.Manifest, (*upstreamtest.Registry).RequireBasic)
 }
 
 // TestChangedPasswordCountsAtOnce: no request fails when the file is replaced before the registry changes its mind.

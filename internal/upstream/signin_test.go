@@ -188,11 +188,11 @@ func TestCloudRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := begin(t)
 			s.cloud.Refuse(s.kind, http.StatusForbidden)
-			for range 20 {
+			for range 5 {
 				s.pull(t, upstream.ErrUnauthorized)
 			}
 			if n := s.cloud.Count(s.kind); n != 1 {
-				t.Errorf("%d questions by 20 requests within a moment, want 1", n)
+				t.Errorf("%d questions by 5 requests within a moment, want 1", n)
 			}
 			s.cloud.Refuse(s.kind, http.StatusServiceUnavailable)
 			_ = s.set.Reload([]upstream.Config{{Registry: s.Name()}})
@@ -207,7 +207,7 @@ func TestCloudIsNotFloodedByRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := begin(t)
 			s.origin.SetPasswords(func(string, string) bool { return false })
-			for range 10 {
+			for range 5 {
 				_, err := s.HeadManifest(t.Context(), "app", tag("1"))
 				if !errors.Is(err, upstream.ErrUnauthorized) && !errors.Is(err, upstream.ErrDenied) {
 					t.Errorf("got %v, want a refusal", err)
@@ -215,7 +215,7 @@ func TestCloudIsNotFloodedByRefusals(t *testing.T) {
 				s.keepsSecrets(t, err.Error())
 			}
 			if n := s.cloud.Count(s.kind); n != 1 {
-				t.Errorf("%d questions by 10 refused requests, want 1", n)
+				t.Errorf("%d questions by 5 refused requests, want 1", n)
 			}
 		})
 	}
