@@ -57,7 +57,7 @@ func TestRefusalsOfAzure(t *testing.T) {
 		t.Helper()
 		azure.Refuse(kind, status)
 		defer azure.Refuse(kind, 0)
-		err := failed(t, config.Source(azure.URL, acrHost, platform(t, nil)), append(azure.Secrets(), "wrong~secret"), want)
+		err := failed(t, config.Source(azure.URL, acrHost, platform(t, nil)), func() []string { return append(azure.Secrets(), "wrong~secret") }, want)
 		if errors.Is(err, signin.ErrUnavailable) != temporary {
 			t.Errorf("%s %d: temporary %v: %v", kind, status, !temporary, err)
 		}

@@ -104,7 +104,7 @@ func TestClockOfAWS(t *testing.T) {
 func TestWrongKeyIsNotTriedTwice(t *testing.T) {
 	aws := signintest.NewAWS(t)
 	env := map[string]string{"AWS_ACCESS_KEY_ID": signintest.KeyID, "AWS_SECRET_ACCESS_KEY": "wrong-secret", "AWS_SESSION_TOKEN": "wrong-session"}
-	failed(t, at(aws.URL).Source(ecrHost, platform(t, env)), []string{"wrong-secret", "wrong-session"}, "400 InvalidSignatureException: check the secret key")
+	failed(t, at(aws.URL).Source(ecrHost, platform(t, env)), these("wrong-secret", "wrong-session"), "400 InvalidSignatureException: check the secret key")
 	if n := aws.Count("ecr"); n != 1 {
 		t.Errorf("%d requests, want 1", n)
 	}
@@ -116,7 +116,7 @@ func TestRefusalsOfAWS(t *testing.T) {
 		t.Helper()
 		aws := signintest.NewAWS(t)
 		aws.Refuse(kind, status)
-		err := failed(t, at(aws.URL).Source(host, platform(t, env)), aws.Secrets(), want)
+		err := failed(t, at(aws.URL).Source(host, platform(t, env)), aws.Secrets, want)
 		if errors.Is(err, signin.ErrUnavailable) != temporary {
 			t.Errorf("%s %d: temporary %v: %v", kind, status, !temporary, err)
 		}
@@ -145,7 +145,7 @@ func TestBrokenKeysAreNotPassedOver(t *testing.T) {
 		if change != nil {
 			change(&config)
 		}
-		failed(t, config.Source(ecrHost, platform(t, env)), []string{"x-secret"}, want)
+		failed(t, config.Source(ecrHost, platform(t, env)), these("x-secret"), want)
 		if n := aws.Count("imds-token") + aws.Count("imds") + aws.Count("ecr"); n != 0 {
 			t.Errorf("%d requests went on to the next place", n)
 		}
@@ -165,7 +165,7 @@ func TestNoCloudAnswers(t *testing.T) {
 	p.Cloud = func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }
 	f := func(source signin.Source, want string) {
 		t.Helper()
-		if err := failed(t, source, nil, want); !errors.Is(err, signin.ErrUnavailable) {
+		if err := failed(t, source, these(), want); !errors.Is(err, signin.ErrUnavailable) {
 			t.Errorf("got %v, want ErrUnavailable", err)
 		}
 	}
@@ -185,9 +185,9 @@ func TestRedirectsAreRefused(t *testing.T) {
 		"AWS_ACCESS_KEY_ID": signintest.KeyID, "AWS_SECRET_ACCESS_KEY": signintest.SecretKey,
 		"AZURE_FEDERATED_TOKEN_FILE": written(t, signintest.FederatedToken),
 	})
-	failed(t, at(cloud.URL).Source(ecrHost, p), []string{signintest.SecretKey}, "answered 307")
-	failed(t, signin.Google{MetadataEndpoint: cloud.URL}.Source(p), nil, "answered 307")
-	failed(t, signin.Azure{Authority: cloud.URL, Tenant: "t", ClientID: "c"}.Source(cloud.URL, acrHost, p), []string{signintest.FederatedToken}, "answered 307")
+	failed(t, at(cloud.URL).Source(ecrHost, p), these(signintest.SecretKey), "answered 307")
+	failed(t, signin.Google{MetadataEndpoint: cloud.URL}.Source(p), these(), "answered 307")
+	failed(t, signin.Azure{Authority: cloud.URL, Tenant: "t", ClientID: "c"}.Source(cloud.URL, acrHost, p), these(signintest.FederatedToken), "answered 307")
 	if reached != 0 {
 		t.Errorf("%d requests were led elsewhere", reached)
 	}

@@ -51,7 +51,7 @@ func TestRefusalsOfGoogle(t *testing.T) {
 		t.Helper()
 		google.Refuse(kind, status)
 		defer google.Refuse(kind, 0)
-		err := failed(t, config.Source(platform(t, nil)), append(google.Secrets(), other.Secrets()...), want)
+		err := failed(t, config.Source(platform(t, nil)), func() []string { return append(google.Secrets(), other.Secrets()...) }, want)
 		if errors.Is(err, signin.ErrUnavailable) != temporary {
 			t.Errorf("%s %d: temporary %v: %v", kind, status, !temporary, err)
 		}

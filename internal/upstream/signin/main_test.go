@@ -49,18 +49,22 @@ func fetched(t *testing.T, source signin.Source, accepts func(username, password
 	}
 }
 
-// failed fetches a credential in vain. The error must say want, and no secret.
-func failed(t *testing.T, source signin.Source, secrets []string, want string) error {
+// failed fetches a credential in vain. The error must say want, and none of the secrets, which are asked for when it is
+// over.
+func failed(t *testing.T, source signin.Source, secrets func() []string, want string) error {
 	t.Helper()
 	_, err := source(t.Context())
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want an error with %q", err, want)
 		return err
 	}
-	for _, secret := range secrets {
+	for _, secret := range secrets() {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("a secret is in the error: %v", err)
 		}
 	}
 	return err
 }
+
+// these returns secrets that are known from the beginning.
+func these(secrets ...string) func() []string { return func() []string { return secrets } }

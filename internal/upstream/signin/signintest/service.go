@@ -75,8 +75,9 @@ func (s *service) record(req *http.Request, kind func(*http.Request) string) Req
 
 // refuse says no in every form that the clouds use, and repeats what it was sent, as careless services do.
 func refuse(w http.ResponseWriter, status int, seen Request) {
-	echo := seen.Body + " " + seen.Header.Get("Authorization") + " " + seen.Header.Get("X-Amz-Security-Token") +
-		" " + seen.Header.Get("X-Aws-Ec2-Metadata-Token")
+	// The shortest comes first, as messages are cut.
+	echo := seen.Header.Get("X-Amz-Security-Token") + " " + seen.Header.Get("X-Aws-Ec2-Metadata-Token") + " " + seen.Body +
+		" " + seen.Header.Get("Authorization")
 	writeJSON(w, status, map[string]any{
 		"__type": "com.amazonaws#AccessDeniedException", "message": "no: " + echo,
 		"error": "access_denied", "error_description": "no: " + echo,
