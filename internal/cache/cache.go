@@ -37,6 +37,8 @@ type Cache struct {
 	abandonSize int64
 	// pace is usualPace; tests make it faster.
 	pace pace
+	// parallel is usualParallel; tests make it smaller.
+	parallel parallel
 
 	// names orders stores and removals of complete files: a removal takes it alone, from the table to the unlink, so that
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
@@ -78,7 +80,7 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 		space:       &space{dir: cfg.Dir, least: int64(cfg.MinFree), look: spaceOf},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
 		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
-		abandonSize: abandonSize, pace: usualPace(),
+		abandonSize: abandonSize, pace: usualPace(), parallel: usualParallel(),
 		rechecks:  rechecks{running: make(map[*entry]*recheck)},
 		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
 		pinWarning: rate.Sometimes{First: 1, Interval: pinWarningInterval},

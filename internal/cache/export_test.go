@@ -51,6 +51,12 @@ func (c *Cache) DiskBytes() int64 {
 	return c.index.bytes.Load() + partial
 }
 
+// SetParallel lets content from so many bytes on be fetched over several connections, begin of them at first, in segments
+// of the given length at first, and from an eighth of it to eight times as much later.
+func (c *Cache) SetParallel(least, segment int64, begin int) {
+	c.parallel = parallel{least: least, first: segment, shortest: max(1, segment/8), longest: 8 * segment, begin: begin}
+}
+
 // OpenOn opens a cache as if the machine had been started under the name boot.
 func OpenOn(boot string, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Cache, error) {
 	return openOn(boot, hitBatch, cfg, log, reg)

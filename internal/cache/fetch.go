@@ -44,12 +44,24 @@ type fetch struct {
 // byte, because only one of them is hashed.
 func (t *fetch) near() int64 {
 	const least, moment = 2 * readSize, 250 * time.Millisecond
+	return max(least, int64(t.rate()*moment.Seconds()))
+}
+
+// rate returns how many bytes have come per second so far.
+func (t *fetch) rate() float64 {
 	elapsed := time.Since(t.started)
 	if elapsed <= 0 {
-		return least
+		return 0
 	}
-	rate := float64(t.pos-t.origin) / elapsed.Seconds()
-	return max(least, int64(rate*moment.Seconds()))
+	return float64(t.pos-t.origin) / elapsed.Seconds()
+}
+
+// takes returns how long n more bytes will take at the rate so far. What has just begun is not judged.
+func (t *fetch) takes(n int64) time.Duration {
+	if time.Since(t.started) < tuneTime {
+		return 0
+	}
+	return time.Duration(float64(n) / max(1, t.rate()) * float64(time.Second))
 }
 
 // run brings the bytes and reports the end of the fetch to the fill.
@@ -142,10 +154,10 @@ func (t *fetch) stream() (opened bool, err error) {
 func (t *fetch) want() (want Span, pos int64) {
 	t.fill.mu.Lock()
 	defer t.fill.mu.Unlock()
-	switch size := t.fill.part.size; {
+	switch {
 	case t.fill.sequential && t.front:
 		return Span{0, -1}, t.pos
-	case size < 0 || t.limit >= size:
+	case t.limit >= t.fill.endLocked():
 		return Span{t.pos, -1}, t.pos
 	}
 	return Span{t.pos, t.limit}, t.pos
@@ -247,6 +259,9 @@ func (t *fetch) store(b []byte) (whole bool, err error) {
 	p.present.add(Span{pos, end})
 	t.pos = end
 	f.giveUps = 0
+	if f.tuner.add(end-pos, len(f.fetches), time.Now()) {
+		f.scheduleLocked()
+	}
 	mine := f.claimHashLocked(pos)
 	f.wakeLocked()
 	f.mu.Unlock()
@@ -321,6 +336,9 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 		return ErrNoRange // the front comes by without a second download
 	case s.Start < want.Start:
 		f.sequential = true
+	case s.Whole && want.End >= 0:
+		f.sequential = true
+		f.widenLocked() // the rest comes by, and nobody else should ask for it
 	}
 	if size < 0 && s.Size >= 0 {
 		f.part.size = s.Size

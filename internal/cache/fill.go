@@ -37,6 +37,8 @@ type Stream struct {
 	Start int64
 	// Size is the length of the whole content, or -1 when the source does not tell.
 	Size int64
+	// Whole: Body goes on to the end of the content, although less was asked for: the source has no ranges.
+	Whole bool
 }
 
 // Request describes a fill.
@@ -92,6 +94,7 @@ type fill struct {
 	sequential bool
 	hashing    bool // somebody is feeding part.hash
 	fetches    []*fetch
+	tuner      tuner
 	giveUps    int // fetches that gave up since the last progress
 	resumed    bool
 	seen       claim // what was hashed when it failed, for readers that go on without it
@@ -106,7 +109,7 @@ type wait struct{ pos, end int64 }
 
 func (c *Cache) newFill(r Request, resting *part) *fill {
 	f := &fill{
-		length: -1, cache: c, request: r, resting: resting, suspect: c.suspects.has(r.Digest),
+		length: -1, cache: c, tuner: newTuner(r.Fetches, c.parallel.begin), request: r, resting: resting, suspect: c.suspects.has(r.Digest),
 		done: make(chan struct{}), over: make(chan struct{}), changed: make(chan struct{}), waits: make(map[*wait]struct{}),
 	}
 	f.ctx, f.cancel = context.WithCancel(c.ctx)

@@ -40,6 +40,7 @@ func testModel(t *testing.T) {
 	m.cfg.Dir = memoryDir(t)
 	m.cfg.Memory = cache.MemoryConfig{MaxSize: units.MiB, MaxBlob: 32 * units.KiB}
 	m.cache = cachetest.Unchecked(t, m.cfg)
+	m.cache.SetParallel(128*kib, 64*kib, 3)
 	for step := 0; step < 2000 && !t.Failed(); step++ {
 		m.step()
 	}
@@ -206,6 +207,7 @@ func (m *model) restart() {
 		m.t.Error(err)
 	}
 	m.cache = cachetest.Unchecked(m.t, m.cfg)
+	m.cache.SetParallel(128*kib, 64*kib, 3)
 	if err := m.cache.Check(m.t.Context()); err != nil {
 		m.t.Error(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -27,6 +28,7 @@ func (f *fill) scheduleLocked() {
 	for w := range f.waits {
 		f.wantLocked(w)
 	}
+	f.aheadLocked()
 }
 
 // frontLocked makes sure that one fetch works at the first gap that no fetch owns.
@@ -37,8 +39,57 @@ func (f *fill) frontLocked() {
 		}
 	}
 	if at, ok := f.firstGapLocked(); ok {
-		f.startLocked(at, f.endLocked(), true)
+		f.startLocked(at, f.segmentEndLocked(at), true)
 	}
+}
+
+// aheadLocked starts fetches of the next segments until as many run as are worth while. They are as near to the front as
+// can be, so that readers at the front find them there when they come.
+func (f *fill) aheadLocked() {
+	for f.opened && f.parallelLocked() && len(f.fetches) < f.tuner.target {
+		at, ok := f.firstGapLocked()
+		if !ok {
+			at, ok = f.shareLocked()
+		}
+		if !ok {
+			return
+		}
+		f.startLocked(at, f.segmentEndLocked(at), false)
+	}
+}
+
+// shareLocked returns where another fetch could begin when every byte has an owner: inside what will take the slowest of them
+// longest. That is the first request of content whose length was not known, which asked for everything, or a connection
+// that has become slow.
+func (f *fill) shareLocked() (at int64, ok bool) {
+	longest := segmentTime
+	for _, t := range f.fetches {
+		left := t.limit - t.pos
+		if takes := t.takes(left); takes > longest && left > 2*t.near() {
+			longest, ok = takes, true
+			at = t.pos + max(t.near(), min(f.tuner.segment(f.cache.parallel), left/2))
+		}
+	}
+	return at, ok
+}
+
+// parallelLocked reports whether the content may be fetched over several connections: it is long, and its source has
+// ranges, as far as known. A length that is only claimed will do.
+func (f *fill) parallelLocked() bool {
+	return f.request.Fetches > 1 && !f.sequential && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
+}
+
+// segmentEndLocked returns where a fetch that begins at at should end. The last segments are shorter, so that all connections
+// are done at about the same time.
+func (f *fill) segmentEndLocked(at int64) int64 {
+	if !f.parallelLocked() {
+		return f.endLocked()
+	}
+	length := f.tuner.segment(f.cache.parallel)
+	if size := f.part.size; size >= 0 {
+		length = min(length, max((size-at)/int64(f.tuner.target), f.cache.parallel.shortest))
+	}
+	return min(at+length, f.endLocked())
 }
 
 // firstGapLocked returns the first missing byte that no running fetch is going to bring.
@@ -66,7 +117,7 @@ func (f *fill) wantLocked(w *wait) {
 	if at > w.pos || at >= f.part.size {
 		return // it is there, and only held back
 	}
-	if owner := f.ownerLocked(at); owner != nil && at-owner.pos <= owner.near() {
+	if owner := f.ownerLocked(at); owner != nil && at-owner.pos <= owner.near() || owner == nil && f.endingLocked() {
 		return
 	}
 	length := min(max(f.part.present.lengthBefore(at), sideLeast), sideMost)
@@ -81,6 +132,11 @@ func (f *fill) ownerLocked(off int64) *fetch {
 		}
 	}
 	return nil
+}
+
+// endingLocked reports whether a fetch has brought everything and is about to end, which will start what comes next.
+func (f *fill) endingLocked() bool {
+	return slices.ContainsFunc(f.fetches, func(t *fetch) bool { return t.pos >= t.limit })
 }
 
 // endLocked is where the content ends, as far as known.
@@ -140,6 +196,7 @@ func (f *fill) fetchEndedLocked(t *fetch, err error) {
 	}
 	if err != nil {
 		f.giveUps++
+		f.tuner.back(time.Now()) // a registry that refuses the second connection is not asked for a third
 		if fatal(err) || len(f.fetches) == 0 && t.front || f.giveUps > f.request.Fetches {
 			f.stopLocked(err)
 			return

@@ -22,6 +22,8 @@ type Body struct {
 	Start int64
 	// Size is the length of the whole blob in bytes, or -1 when the upstream did not tell.
 	Size int64
+	// Whole: the body goes to the end of the blob, whatever was asked for.
+	Whole bool
 }
 
 func blobCall(method, name string, d oci.Digest) call {
@@ -60,6 +62,26 @@ func (r *Registry) sizeByRange(ctx context.Context, name string, d oci.Digest) (
 // Blob opens bytes [start, end) of a blob, with end greater than start; end -1 means to its end. An upstream may ignore
 // the range: Start of the Body tells. ctx covers the whole transfer, not only its beginning.
 func (r *Registry) Blob(ctx context.Context, name string, d oci.Digest, start, end int64) (*Body, error) {
+	return r.Download(name, d).Open(ctx, start, end)
+}
+
+// Download is a blob that is fetched by several requests. It remembers where the upstream pointed to, so that only the
+// first of them takes the detour, and asks again when that place refuses: signed addresses are good for minutes.
+type Download struct {
+	registry *Registry
+	name     string
+	digest   oci.Digest
+	target   target
+}
+
+// Download prepares requests for one blob.
+func (r *Registry) Download(name string, d oci.Digest) *Download {
+	return &Download{registry: r, name: name, digest: d}
+}
+
+// Open is Blob for one of several requests, which may be made from several goroutines.
+func (d *Download) Open(ctx context.Context, start, end int64) (*Body, error) {
+	r, name := d.registry, d.name
 	if err := r.permit(name); err != nil {
 		return nil, r.named(err)
 	}
@@ -67,7 +89,7 @@ func (r *Registry) Blob(ctx context.Context, name string, d oci.Digest, start, e
 	if err != nil {
 		return nil, r.named(err)
 	}
-	body, err := r.transfer(ctx, name, d, start, end)
+	body, err := d.transfer(ctx, start, end)
 	if err != nil {
 		release()
 		return nil, r.named(err)
@@ -89,9 +111,10 @@ func (p *placed) Close() error {
 }
 
 // transfer opens the bytes once there is a place for them.
-func (r *Registry) transfer(ctx context.Context, name string, d oci.Digest, start, end int64) (*Body, error) {
-	c := blobCall(http.MethodGet, name, d)
-	c.span = rangeHeader(start, end)
+func (d *Download) transfer(ctx context.Context, start, end int64) (*Body, error) {
+	r := d.registry
+	c := blobCall(http.MethodGet, d.name, d.digest)
+	c.span, c.target = rangeHeader(start, end), &d.target
 	a, err := r.do(ctx, c)
 	if err != nil {
 		return nil, err
@@ -123,7 +146,7 @@ func (r *Registry) openBody(ctx context.Context, a *answer, start, end int64) (*
 	s := &stream{registry: r, parent: ctx, answer: a, left: a.ContentLength}
 	switch {
 	case a.StatusCode == http.StatusOK:
-		return &Body{ReadCloser: s.started(), Size: a.ContentLength}, nil
+		return &Body{ReadCloser: s.started(), Size: a.ContentLength, Whole: true}, nil
 	case a.StatusCode != http.StatusPartialContent || start == 0 && end < 0:
 		return nil, fmt.Errorf("%w: status %d where 200 is due", ErrWrongContent, a.StatusCode)
 	}

@@ -43,6 +43,8 @@ type call struct {
 	accept     string
 	span       string // value of the Range header
 	stay       bool   // a redirect to another host is an answer, not to be followed
+	// target, when set, is where an earlier request for the same content was redirected to.
+	target *target
 }
 
 // answer is a success whose body is still to be read. Its context lives until Close.
@@ -177,6 +179,9 @@ func (t ticket) settle(path string, err error) {
 // attempt asks once, redirects included. When the target of a redirect refuses, the endpoint is asked for another once:
 // signed addresses expire, and storage lags behind.
 func (r *Registry) attempt(ctx context.Context, e *endpoint, c call) (*http.Response, error) {
+	if resp, err := r.straight(ctx, e, c); resp != nil || err != nil {
+		return resp, err
+	}
 	for first := true; ; first = false {
 		req, resp, err := r.authenticated(ctx, e, c)
 		if err != nil {
