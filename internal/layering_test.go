@@ -52,6 +52,7 @@ var ours = map[string]struct {
 	"cmd/mirror":     {words("internal/config", "internal/node", "internal/admin"), "a command reads a configuration, and runs a node or asks one; what it needs beyond that belongs below"},
 	"bench/eviction": {words("internal/cache"), "it measures the policy that the cache runs, and nothing around it"},
 	"bench/memory":   {words("internal/cache", "internal/oci", "internal/units"), "it measures hits of the cache, and nothing around it"},
+	"bench/pull":     {words("internal/units"), "it runs the program, as a user would"},
 	"bench/readers":  {words("internal/config", "internal/node", "internal/oci", "internal/units", "internal/upstream"), "it measures a node from outside"},
 	"bench/start": {
 		words("internal/cache", "internal/catalog", "internal/config", "internal/node", "internal/oci", "internal/units"),
@@ -78,7 +79,7 @@ var confined = []struct {
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
 	{"golang.org/x/sys", words("internal/cache", "internal/node", "bench/memory", "bench/readers", "bench/start"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; and for figures by what measures"},
 	{"golang.org/x/time", words("internal/cache", "internal/upstream"), "pacing is for the scrub and for what upstreams are asked"},
-	{"net/http", words("internal/admin", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
+	{"net/http", words("bench/pull", "internal/admin", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
 	{"log", words("cmd/mirror"), "everything logs by log/slog with the logger it was given"},
 	{"unsafe", nil, "no cast is worth a corrupted blob"},
 	{"C", nil, "the program is one static binary"},
@@ -152,8 +153,8 @@ func TestHTTPServersOfTheStandardLibrary(t *testing.T) {
 	serving := words("Server", "Serve", "ServeTLS", "ListenAndServe", "ListenAndServeTLS", "Handle", "HandleFunc", "NewServeMux", "ServeMux", "FileServer")
 	for _, f := range program(t) {
 		for _, name := range selected(f.syntax, "http") {
-			if f.pkg != "internal/admin" && slices.Contains(serving, name) {
-				t.Errorf("%s uses http.%s: only admin serves with net/http", f.name, name)
+			if f.pkg != "internal/admin" && !under(f.pkg, "bench/") && slices.Contains(serving, name) {
+				t.Errorf("%s uses http.%s: only admin serves with net/http, and the registries of benchmarks", f.name, name)
 			}
 		}
 	}
