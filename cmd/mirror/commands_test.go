@@ -112,6 +112,7 @@ func TestConnect(t *testing.T) {
 	f(2, "server.tls:", "server.tls={certificate: "+file+", key: "+file+"}")
 	f(2, "upstreams[0].endpoints[0]: GET "+website.URL+"/v2/: got 404", "upstreams.0.endpoints.0="+website.URL)
 	f(2, "upstreams[0].endpoints[0]:", "upstreams.0.endpoints.0=http://127.0.0.1:1")
+	f(0, "valid", "upstreams.0.endpoints.0=http://127.0.0.1:1", "upstreams.0.offline=true")
 	f(2, "upstreams[0].ca_file: "+file+" holds no certificate", "upstreams.0.ca_file="+file)
 	f(2, "upstreams[0].credentials.password_file: "+file+" is empty", "upstreams.0.credentials={username: me, password_file: "+file+"}")
 	f(2, "upstreams[0].credentials.docker_config: open", "upstreams.0.credentials.docker_config="+filepath.Join(dir, "absent"))

@@ -86,12 +86,15 @@ func readPool(pool *x509.CertPool, key, path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// tryUpstreams asks all upstreams at the same time, so that one that hangs does not hold up the others.
+// tryUpstreams asks all upstreams at the same time, so that one that hangs does not hold up the others. One that is offline
+// is not asked, nor is anybody for its secret: a start would not either.
 func tryUpstreams(ctx context.Context, cfg config.Config) error {
 	errs := make([]error, len(cfg.Upstreams))
 	var group sync.WaitGroup
 	for i := range cfg.Upstreams {
-		group.Go(func() { errs[i] = tryUpstream(ctx, cfg, i) })
+		if !cfg.Upstreams[i].Offline {
+			group.Go(func() { errs[i] = tryUpstream(ctx, cfg, i) })
+		}
 	}
 	group.Wait()
 	return errors.Join(errs...)

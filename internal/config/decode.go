@@ -98,11 +98,14 @@ func (d *decoder) list(key string, node ast.Node, into reflect.Value) {
 	}
 }
 
-// entryOf returns a list entry before its keys are read. An upstream starts with the defaults, so that an explicit zero
-// is a zero.
+// entryOf returns a list entry before its keys are read. An upstream and a rule for tags start with what a key that is
+// left out means, so that an explicit zero is a zero.
 func entryOf(t reflect.Type) reflect.Value {
-	if t == reflect.TypeFor[upstream.Config]() {
+	switch t {
+	case reflect.TypeFor[upstream.Config]():
 		return reflect.ValueOf(upstream.Defaults())
+	case reflect.TypeFor[upstream.TagRule]():
+		return reflect.ValueOf(upstream.DefaultTagRule())
 	}
 	return reflect.Zero(t)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // leaves lists the key of every value in a configuration that holds no further keys, with that value. Of a list of
-// sections it walks the first entry only, under the position [0].
+// sections it walks the first entry only, under the position [0]; one that is empty by default is a value itself.
 func leaves(cfg config.Config) map[string]reflect.Value {
 	found := map[string]reflect.Value{}
 	var walk func(key string, value reflect.Value)
@@ -24,7 +24,7 @@ func leaves(cfg config.Config) map[string]reflect.Value {
 				name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("yaml"), ",")
 				walk(strings.TrimPrefix(key+"."+name, "."), value.Field(i))
 			}
-		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
+		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct && value.Len() > 0:
 			walk(fmt.Sprintf("%s[0]", key), value.Index(0))
 		default:
 			found[key] = value

@@ -29,6 +29,8 @@ type Config struct {
 	ClientCertificate string `yaml:"client_certificate"`
 	// ClientKey names a PEM file with the key of ClientCertificate.
 	ClientKey string `yaml:"client_key"`
+	// Offline keeps the mirror from asking this registry anything. What is held is served, whatever its age.
+	Offline bool `yaml:"offline"`
 	// Tags says how long a tag is believed.
 	Tags Freshness `yaml:"tags"`
 	// Limits bound what this registry is asked for.
@@ -75,17 +77,6 @@ func (c Credentials) forms() int {
 	return n
 }
 
-// Freshness says how long what an upstream said about a tag is believed.
-type Freshness struct {
-	// FreshFor is how long a tag is served without asking. Zero means that it is checked each time.
-	FreshFor time.Duration `yaml:"fresh_for"`
-	// StaleFor is how long after its last check a tag or list may still be served when the upstream does not answer. Zero means
-	// never.
-	StaleFor time.Duration `yaml:"stale_for"`
-	// MissingFor is how long an absent tag is taken to be absent without asking.
-	MissingFor time.Duration `yaml:"missing_for"`
-}
-
 // Limits bound what one registry is asked for.
 type Limits struct {
 	// Connections is the most connections at a time to one host. Zero means the default.
@@ -95,7 +86,7 @@ type Limits struct {
 	BlobConnections int `yaml:"blob_connections"`
 	// Bandwidth bounds the bytes received per second, all transfers together. Zero means no limit.
 	Bandwidth units.Rate `yaml:"bandwidth"`
-	// Requests bounds the requests sent per second. Zero means no limit.
+	// Requests bounds the requests sent per second; a second's worth may go out at once. Zero means no limit.
 	Requests int `yaml:"requests"`
 }
 

@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestDefaultConfigs(t *testing.T) {
 		if !r.Anonymous() || !r.Available() || !r.Allows("library/x") || r.BlobConnections() != 4 {
 			t.Errorf("%s is not open as it should be", r.Name())
 		}
-		if want := (upstream.Freshness{FreshFor: time.Minute, StaleFor: 168 * time.Hour, MissingFor: 30 * time.Second}); r.Freshness() != want {
+		if want := (upstream.Freshness{FreshFor: time.Minute, StaleFor: 168 * time.Hour, MissingFor: 30 * time.Second}); !reflect.DeepEqual(r.Freshness(), want) {
 			t.Errorf("%s: %+v, want %+v", r.Name(), r.Freshness(), want)
 		}
 	}
@@ -183,7 +184,16 @@ func TestValidate(t *testing.T) {
 	f(upstream.Config{Allow: []string{"a", ""}, Deny: []string{"A"}}, "allow[1]", "deny[0]")
 	f(upstream.Config{Hosts: []string{"ok.example", "Not OK"}}, "hosts[1]")
 	f(upstream.Config{Tags: upstream.Freshness{FreshFor: -1}}, "tags.fresh_for")
+	f(withRules(rule(time.Hour, []string{"v*", "R?_1"}, []string{"team/**"})))
+	f(withRules(rule(time.Hour, nil, nil)), "tags.rules[0]")
+	f(withRules(rule(upstream.Inherit, []string{"v*"}, nil)), "tags.rules[0]")
+	f(withRules(rule(-1, []string{"v*", "a/b", ""}, []string{"A"})),
+		"tags.rules[0].tags[1]", "tags.rules[0].tags[2]", "tags.rules[0].repositories[0]", "tags.rules[0].fresh_for")
 	f(upstream.Config{Limits: upstream.Limits{Requests: -1}}, "limits.requests")
+}
+
+func withRules(rules ...upstream.TagRule) upstream.Config {
+	return upstream.Config{Tags: upstream.Freshness{Rules: rules}}
 }
 
 func TestValidateNeverShowsSecrets(t *testing.T) {

@@ -33,6 +33,8 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrTimeout: the upstream did not answer in time. It is an ErrUnavailable.
 	ErrTimeout = fmt.Errorf("%w: no answer in time", ErrUnavailable)
+	// ErrOffline: offline of the configuration keeps the upstream from being asked. It is an ErrUnavailable.
+	ErrOffline = fmt.Errorf("%w: offline by configuration", ErrUnavailable)
 	// ErrWrongContent: the upstream answered with something that is not what was asked for: another digest, a web page,
 	// a wrong range, a redirect that must not be followed.
 	ErrWrongContent = errors.New("wrong content")

@@ -67,6 +67,9 @@ func (a *answer) Close() error {
 
 // do asks the endpoints once there is a connection for the call. The connection is free again when the answer is closed.
 func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
+	if r.config.Offline {
+		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, ErrOffline)
+	}
 	deadline := time.Now().Add(r.times.total)
 	release, err := r.limits.Load().connections.take(ctx, r.times.total)
 	if err != nil {

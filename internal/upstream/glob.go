@@ -15,6 +15,22 @@ func compileGlob(pattern string) (*regexp.Regexp, error) {
 	if pattern == "" || strings.Trim(pattern, globAlphabet) != "" {
 		return nil, fmt.Errorf("%q is no repository pattern: write names in lower case with *, ** or ?, such as library/* or team/**", pattern)
 	}
+	return expressionOf(pattern), nil
+}
+
+// tagAlphabet is what a pattern of tags may be written with.
+const tagAlphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"
+
+// compileTagGlob turns a pattern of tags into an expression that matches whole tags.
+func compileTagGlob(pattern string) (*regexp.Regexp, error) {
+	if pattern == "" || strings.Trim(pattern, tagAlphabet) != "" {
+		return nil, fmt.Errorf("%q is no pattern of tags: write tags with * or ?, such as v* or sha256-*", pattern)
+	}
+	return expressionOf(pattern), nil
+}
+
+// expressionOf translates a pattern that holds nothing but legal characters, for which there always is an expression.
+func expressionOf(pattern string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("^")
 	for rest := pattern; rest != ""; {
@@ -33,7 +49,7 @@ func compileGlob(pattern string) (*regexp.Regexp, error) {
 		rest = rest[1:]
 	}
 	b.WriteString("$")
-	return regexp.Compile(b.String())
+	return regexp.MustCompile(b.String())
 }
 
 // rules decides which repositories may be pulled.
@@ -41,21 +57,26 @@ type rules struct {
 	allow, deny []*regexp.Regexp
 }
 
-func compileRules(allow, deny []string) (rules, error) {
-	var r rules
-	for _, group := range []struct {
-		patterns []string
-		into     *[]*regexp.Regexp
-	}{{allow, &r.allow}, {deny, &r.deny}} {
-		for _, pattern := range group.patterns {
-			expression, err := compileGlob(pattern)
-			if err != nil {
-				return rules{}, err
-			}
-			*group.into = append(*group.into, expression)
-		}
+func compileRules(allow, deny []string) (r rules, err error) {
+	if r.allow, err = compileAll(allow, compileGlob); err != nil {
+		return rules{}, err
+	}
+	if r.deny, err = compileAll(deny, compileGlob); err != nil {
+		return rules{}, err
 	}
 	return r, nil
+}
+
+func compileAll(patterns []string, compile func(string) (*regexp.Regexp, error)) ([]*regexp.Regexp, error) {
+	var compiled []*regexp.Regexp
+	for _, pattern := range patterns {
+		expression, err := compile(pattern)
+		if err != nil {
+			return nil, err
+		}
+		compiled = append(compiled, expression)
+	}
+	return compiled, nil
 }
 
 // allows reports whether name may be pulled: not denied, and allowed when there is a list of what is.

@@ -19,6 +19,7 @@ type Registry struct {
 	name      string
 	config    Config
 	rules     rules
+	tagRules  []tagRule
 	agent     string // User-Agent
 	via       string // Via, by which a loop of mirrors is noticed
 	endpoints []*endpoint
@@ -66,6 +67,9 @@ func newRegistry(life context.Context, c Config, version, instanceID string, log
 	if r.rules, err = compileRules(c.Allow, c.Deny); err != nil {
 		return nil, err
 	}
+	if r.tagRules, err = compileTagRules(c.Tags); err != nil {
+		return nil, err
+	}
 	r.remaining.Store(-1)
 	r.limits.Store(newLimits(c.Limits))
 	for _, base := range c.Endpoints {
@@ -102,8 +106,8 @@ func (r *Registry) Name() string { return r.name }
 // Anonymous reports whether no credentials are configured, so that what is pulled is open to everybody.
 func (r *Registry) Anonymous() bool { return !r.credentials.configured() }
 
-// Freshness returns how long a tag of this registry is believed.
-func (r *Registry) Freshness() Freshness { return r.config.Tags }
+// Offline reports whether the configuration keeps the mirror from asking this registry.
+func (r *Registry) Offline() bool { return r.config.Offline }
 
 // Allows reports whether allow and deny of the configuration let the repository be pulled.
 func (r *Registry) Allows(name string) bool { return r.rules.allows(name) }
@@ -112,8 +116,11 @@ func (r *Registry) Allows(name string) bool { return r.rules.allows(name) }
 func (r *Registry) BlobConnections() int { return r.limits.Load().perBlob }
 
 // Available reports whether a request would be sent: some endpoint works as far as is known, or it is time to try one
-// again. It costs no I/O. While it is false, what is stale had better be served at once.
+// again. It costs no I/O, and is never so while the registry is offline. While it is false, what is stale had better be served at once.
 func (r *Registry) Available() bool {
+	if r.config.Offline {
+		return false
+	}
 	for _, e := range r.endpoints {
 		if e.breaker.ready() {
 			return true

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Validate reports everything that is wrong with c, joined. Each line starts with the key, relative to the upstream,
@@ -55,14 +55,7 @@ func (c Config) validateNames(fault faultFunc) {
 }
 
 func (c Config) validateNumbers(fault faultFunc) {
-	for _, d := range []struct {
-		key   string
-		value time.Duration
-	}{{"tags.fresh_for", c.Tags.FreshFor}, {"tags.stale_for", c.Tags.StaleFor}, {"tags.missing_for", c.Tags.MissingFor}} {
-		if d.value < 0 {
-			fault(d.key, "%v is negative: write a duration such as 1m", d.value)
-		}
-	}
+	c.Tags.validate(fault)
 	for _, n := range []struct {
 		key   string
 		value int64
@@ -77,8 +70,12 @@ func (c Config) validateNumbers(fault faultFunc) {
 }
 
 func validateGlobs(key string, patterns []string, fault faultFunc) {
+	validatePatterns(key, patterns, compileGlob, fault)
+}
+
+func validatePatterns(key string, patterns []string, compile func(string) (*regexp.Regexp, error), fault faultFunc) {
 	for i, pattern := range patterns {
-		if _, err := compileGlob(pattern); err != nil {
+		if _, err := compile(pattern); err != nil {
 			fault(fmt.Sprintf("%s[%d]", key, i), "%v", err)
 		}
 	}
