@@ -73,6 +73,9 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*htt
 			req.Header.Set("Authorization", l.sent)
 		}
 		resp, err := r.send(ctx, r.wire.Load().home, c.kind, req)
+		if err == nil {
+			r.observe(e, resp.Header)
+		}
 		if err != nil || !l.refused(resp.StatusCode) {
 			return req, resp, err
 		}

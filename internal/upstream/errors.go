@@ -97,11 +97,34 @@ func (e *BreakerError) Error() string {
 // Unwrap returns ErrUnavailable. Last is left out on purpose: that an old request timed out says nothing of this one.
 func (e *BreakerError) Unwrap() error { return ErrUnavailable }
 
-// RetryAfter returns how long to wait before asking again, as the upstream or the breaker says, or zero when neither
+// PauseError says that a request was not sent, because a rate limit is used up: the upstream's, as it said a moment ago, or
+// limits.requests of the configuration. It is an ErrTooManyRequests.
+type PauseError struct {
+	// RetryAfter is how long the pause lasts from now on; zero when the upstream did not say.
+	RetryAfter time.Duration
+
+	reason error
+}
+
+// Error reads like "too many requests: the upstream's rate limit is used up, and nothing is sent for 42s".
+func (e *PauseError) Error() string {
+	if e.RetryAfter == 0 {
+		return fmt.Sprintf("%v, and nothing is sent for a moment", e.reason)
+	}
+	return fmt.Sprintf("%v, and nothing is sent for %v", e.reason, e.RetryAfter.Round(time.Second))
+}
+
+// Unwrap returns the reason, which is an ErrTooManyRequests.
+func (e *PauseError) Unwrap() error { return e.reason }
+
+// RetryAfter returns how long to wait before asking again, as the upstream, a rate limit or the breaker says, or zero when neither
 // said anything.
 func RetryAfter(err error) time.Duration {
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.RetryAfter
+	}
+	if pause, ok := errors.AsType[*PauseError](err); ok {
+		return pause.RetryAfter
 	}
 	if open, ok := errors.AsType[*BreakerError](err); ok {
 		return open.RetryAfter

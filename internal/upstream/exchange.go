@@ -139,6 +139,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // try asks one endpoint, if its breaker lets the request through, and tells the breaker how it went.
 func (r *Registry) try(parent context.Context, e *endpoint, c call, deadline time.Time) (*answer, error) {
+	if err := r.admit(e, c); err != nil {
+		return nil, err
+	}
 	pass, wait, cause := e.breaker.admit()
 	if pass.breaker == nil {
 		return nil, &BreakerError{Endpoint: redactedURL(e.url), RetryAfter: wait, Last: cause}
@@ -147,6 +150,7 @@ func (r *Registry) try(parent context.Context, e *endpoint, c call, deadline tim
 	clock := time.AfterFunc(min(r.patience(pass), time.Until(deadline)), func() { cancel(errSlow) })
 	resp, err := r.attempt(ctx, e, c) //nolint:bodyclose // the answer closes it
 	clock.Stop()
+	r.settleAllowance(e, c, err)
 	if err != nil {
 		err = fmt.Errorf("%s %s%s: %w", c.method, redactedURL(e.url), c.path, r.explain(parent, ctx, err))
 		cancel(nil)

@@ -48,14 +48,25 @@ func newLimits(c Limits) *limits {
 // errLimited: our own limit, not the upstream's; nothing was sent.
 var errLimited = fmt.Errorf("%w: limits.requests of the configuration is used up", ErrTooManyRequests)
 
-// request waits for the permission to send one request. When it would come after ctx's deadline there is no wait.
+// longestRequestWait is how long a request waits at most for its turn within limits.requests. Whoever asks has content
+// that is stale, or is better told when to come back.
+const longestRequestWait = 5 * time.Second
+
+// request waits for the permission to send one request. When that would be long, or after ctx's deadline, there is no wait.
+// Whatever ends it, the upstream is not to blame, so the reason is always our limit.
 func (l *limits) request(ctx context.Context) error {
 	if l.requests == nil {
 		return nil
 	}
-	// Whatever ended the wait, the upstream is not to blame, so the reason is always our limit.
-	if err := l.requests.Wait(ctx); err != nil {
-		return errLimited
+	turn := l.requests.Reserve()
+	wait := turn.Delay()
+	if wait == 0 {
+		return nil
+	}
+	deadline, hasDeadline := ctx.Deadline()
+	if wait > longestRequestWait || hasDeadline && time.Until(deadline) < wait || !pause(ctx, wait) {
+		turn.Cancel()
+		return &PauseError{RetryAfter: max(wait, time.Second), reason: errLimited}
 	}
 	return nil
 }

@@ -192,7 +192,6 @@ func TestReferrersFailures(t *testing.T) {
 		})
 	}
 	f("403", upstreamtest.Fault{Status: 403}, upstream.ErrDenied)
-	f("429", upstreamtest.Fault{Status: 429}, upstream.ErrTooManyRequests)
 	f("503", upstreamtest.Fault{Status: 503}, upstream.ErrUnavailable)
 	f("unknown repository", upstreamtest.Fault{Status: 404, Body: `{"errors":[{"code":"NAME_UNKNOWN"}]}`}, nil)
 	f("bad question", upstreamtest.Fault{Status: 400}, nil)

@@ -3,7 +3,6 @@ package upstream
 import (
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -73,16 +72,8 @@ func (m *registryMetrics) answered(k kind, method string, resp *http.Response) {
 	m.all.requests.WithLabelValues(m.upstream, string(k), method, code).Inc()
 }
 
-// remainingIn shows the rate limit that an answer tells, and returns it. The value looks like "76;w=21600".
-func (m *registryMetrics) remainingIn(header http.Header) (int64, bool) {
-	text, _, _ := strings.Cut(header.Get("RateLimit-Remaining"), ";")
-	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	if err != nil || n < 0 {
-		return 0, false
-	}
-	m.all.remaining.WithLabelValues(m.upstream).Set(float64(n))
-	return n, true
-}
+// left shows how many requests the upstream says are left.
+func (m *registryMetrics) left(n int64) { m.all.remaining.WithLabelValues(m.upstream).Set(float64(n)) }
 
 // unscraped returns a registerer for a client that lives for a moment, and that nobody watches.
 func unscraped() prometheus.Registerer { return prometheus.NewRegistry() }

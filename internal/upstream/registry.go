@@ -37,14 +37,16 @@ type Registry struct {
 	noHead      absence
 	noReferrers absence
 
+	log *slog.Logger
 	// life ends with the Set. What is not part of one request, token exchanges, ends with it.
 	life context.Context
 }
 
 // endpoint is one base URL of a registry.
 type endpoint struct {
-	url     *url.URL
-	breaker *breaker
+	url       *url.URL
+	breaker   *breaker
+	allowance allowance
 }
 
 // absence remembers for some hours that an upstream lacks an ability.
@@ -62,7 +64,7 @@ func newRegistry(life context.Context, c Config, version, instanceID string, log
 	log = log.With("upstream", c.Registry)
 	r := &Registry{
 		name: c.Registry, config: c, agent: "mirror/" + version, via: "1.1 mirror-" + instanceID,
-		times: standardTimings(), metrics: m.of(c.Registry), life: life,
+		times: standardTimings(), metrics: m.of(c.Registry), life: life, log: log,
 	}
 	if r.rules, err = compileRules(c.Allow, c.Deny); err != nil {
 		return nil, err

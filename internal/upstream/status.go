@@ -28,7 +28,7 @@ const (
 func (r *Registry) statusError(resp *http.Response) *StatusError {
 	e := &StatusError{
 		Registry: r.name, Method: resp.Request.Method, URL: redactedURL(resp.Request.URL), Status: resp.StatusCode,
-		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		RetryAfter: retryAfterOf(resp, time.Now()),
 		meaning:    r.statusMeaning(resp.StatusCode), advice: r.advice(resp.StatusCode),
 	}
 	// An unreadable body leaves the status, which is enough.
@@ -93,6 +93,18 @@ func clean(text string, limit int) string {
 	}, strings.ToValidUTF8(text[:min(len(text), 4*limit)], ""))
 	text = strings.Join(strings.Fields(text), " ")
 	return strings.ToValidUTF8(text[:min(len(text), limit)], "")
+}
+
+// retryAfterOf returns how long an answer asks us to wait. An answer to one request too many that does not say so may
+// tell when the limit begins anew.
+func retryAfterOf(resp *http.Response, now time.Time) time.Duration {
+	if said := parseRetryAfter(resp.Header.Get("Retry-After"), now); said > 0 || resp.StatusCode != http.StatusTooManyRequests {
+		return said
+	}
+	if q, ok := readQuota(resp.Header, now); ok && q.remaining == 0 {
+		return min(orDefault(q.reset, q.window), longestRetryAfter)
+	}
+	return 0
 }
 
 // parseRetryAfter reads seconds or a date. What cannot be read, and the past, are zero.

@@ -50,15 +50,7 @@ func (r *Registry) send(ctx context.Context, transport *http.Transport, k kind, 
 	}
 	resp, err := transport.RoundTrip(req.WithContext(ctx))
 	r.metrics.answered(k, req.Method, resp)
-	if err != nil {
-		return nil, err
-	}
-	if k != kindToken && k != kindRedirect {
-		if left, ok := r.metrics.remainingIn(resp.Header); ok {
-			r.remaining.Store(left)
-		}
-	}
-	return resp, nil
+	return resp, err
 }
 
 // wire is the ways from here to an upstream. It is replaced as a whole when certificates change; what is under way ends
