@@ -210,6 +210,7 @@ type stream struct {
 	parent   context.Context // the caller's
 	answer   *answer
 	left     int64       // bytes still due; negative when the length is unknown
+	begun    int         // bytes that came without waiting for the bandwidth
 	watch    *time.Timer // ends the transfer when a read takes too long
 	over     error       // what every further Read returns
 }
@@ -239,10 +240,16 @@ func (s *stream) Read(p []byte) (int, error) {
 // receive reads what has arrived, then waits as long as the bandwidth wants. Only the former can be a stall.
 func (s *stream) receive(p []byte) (int, error) {
 	s.watch.Reset(s.registry.times.stall)
-	n, err := s.answer.Body.Read(p[:s.registry.limits.Load().room(len(p))])
+	l := s.registry.limits.Load()
+	n, err := s.answer.Body.Read(p[:l.room(len(p))])
 	s.watch.Stop()
 	s.registry.metrics.bytes.Add(float64(n))
-	if waitErr := s.registry.limits.Load().received(s.answer.ctx, n); waitErr != nil && err == nil {
+	if s.begun < head {
+		s.begun += n
+		l.charge(n)
+		return n, err
+	}
+	if waitErr := l.received(s.answer.ctx, n); waitErr != nil && err == nil {
 		err = waitErr
 	}
 	return n, err

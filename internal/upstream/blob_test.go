@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"mirror/internal/oci"
 	"mirror/internal/units"
@@ -313,5 +314,28 @@ func TestBlobUnderSHA512(t *testing.T) {
 	origin.AddBlobUnder("app", d, blob)
 	if size, err := connect(t, origin, nil).HeadBlob(t.Context(), "app", d); err != nil || size != 64 {
 		t.Errorf("got %d, %v", size, err)
+	}
+}
+
+// The first bytes of a transfer do not wait behind the bandwidth that others have used up.
+func TestFirstBytesDoNotWait(t *testing.T) {
+	origin := upstreamtest.New(t)
+	content := make([]byte, 1<<20)
+	d := origin.AddBlob("app", content)
+	r := connect(t, origin, func(c *upstream.Config) { c.Limits.Bandwidth = 1 << 10 })
+	var begun []*upstream.Body
+	for range 10 { // 160 KiB, for which the bandwidth would want a minute and a half
+		body, err := r.Blob(t.Context(), "app", d, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer time.AfterFunc(20*time.Second, func() { _ = body.Close() }).Stop()
+		begun = append(begun, body)
+		if _, err := io.ReadFull(body, make([]byte, 16<<10)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, body := range begun {
+		_ = body.Close()
 	}
 }

@@ -90,12 +90,20 @@ func (p places) take(ctx context.Context, patience time.Duration) (release func(
 	return nil, errBusy
 }
 
+// share is how many bytes are read at a time within a bandwidth. Transfers take turns, so equal turns are equal shares,
+// however large the buffers of their readers are.
+const share = minBurst
+
+// head is how many bytes of a transfer do not wait for the bandwidth, though they count: a client that waits for the first
+// byte must not queue behind those that are in the middle of a layer.
+const head = 32 << 10
+
 // room returns how many of n bytes may be read at a time.
 func (l *limits) room(n int) int {
 	if l.bandwidth == nil {
 		return n
 	}
-	return min(n, l.bandwidth.Burst())
+	return min(n, share)
 }
 
 // charge counts n received bytes, no more than room said, without waiting: whoever waits next waits for them too.
