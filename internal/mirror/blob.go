@@ -32,7 +32,7 @@ func (m *Mirror) Blob(ctx context.Context, repo oci.Repository, d oci.Digest) (*
 	b, err := m.blob(ctx, repo, d)
 	if err != nil {
 		m.metrics.lookup(blobKind, Miss, Upstream)
-		return nil, fmt.Errorf("blob %s of %s: %w", d, repo, err)
+		return nil, fmt.Errorf("blob %s of %s: %w", d, repo, m.offline(repo, oci.Reference{Digest: d}, err))
 	}
 	m.metrics.lookup(blobKind, b.Outcome, b.Source)
 	return b, nil
@@ -89,8 +89,8 @@ func (m *Mirror) present(ctx context.Context, up *upstream.Registry, repo oci.Re
 // the content's size.
 func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) (int64, error) {
 	key := name{repo, oci.Reference{Digest: d}, blobKind}
-	if m.missing.has(key) {
-		return 0, errMissing(repo)
+	if err := m.refusal(key); err != nil {
+		return 0, err
 	}
 	detached := m.detached(ctx)
 	f, _ := m.confirms.start(content{repo, d}, &m.running, func() (int64, error) {
@@ -101,7 +101,7 @@ func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Re
 		}
 		size, err := up.HeadBlob(ctx, repo.Name, d)
 		if err != nil {
-			m.noteMissing(up, key, err)
+			m.noteRefusal(up, key, err)
 			return 0, err
 		}
 		m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: size, Confirmed: true}})
@@ -113,9 +113,12 @@ func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Re
 // fill starts a fill through the repository, or joins one that has just started. A source that answers is the
 // confirmation that the repository holds the content.
 func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, link catalog.Link, linked bool) (*Blob, error) {
+	if up.Offline() {
+		return nil, errOffline(repo) // a fill that cannot begin would count as one that failed
+	}
 	key := name{repo, oci.Reference{Digest: d}, blobKind}
-	if m.missing.has(key) {
-		return nil, errMissing(repo)
+	if err := m.refusal(key); err != nil {
+		return nil, err
 	}
 	want := request(ctx, up, repo, d)
 	switch {
@@ -133,7 +136,7 @@ func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repos
 	}
 	b, err := m.ready(ctx, blob, Miss)
 	if err != nil {
-		m.noteMissing(up, key, err)
+		m.noteRefusal(up, key, err)
 		return nil, err
 	}
 	m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: b.Size(), Confirmed: true}})
@@ -167,7 +170,7 @@ func (m *Mirror) StatBlob(ctx context.Context, repo oci.Repository, d oci.Digest
 	s, err := m.statBlob(ctx, repo, d)
 	if err != nil {
 		m.metrics.lookup(blobKind, Miss, Upstream)
-		return Stat{}, fmt.Errorf("blob %s of %s: %w", d, repo, err)
+		return Stat{}, fmt.Errorf("blob %s of %s: %w", d, repo, m.offline(repo, oci.Reference{Digest: d}, err))
 	}
 	m.metrics.lookup(blobKind, s.Outcome, s.Source)
 	return s, nil
@@ -219,15 +222,4 @@ func source(ctx context.Context, up *upstream.Registry, repo oci.Repository, d o
 		}
 		return &cache.Stream{Body: body, Start: body.Start, Size: body.Size, Whole: body.Whole}, nil
 	}
-}
-
-// noteMissing remembers for a while that the upstream does not have something.
-func (m *Mirror) noteMissing(up *upstream.Registry, key name, err error) {
-	if errors.Is(err, upstream.ErrNotFound) {
-		m.missing.add(key, up.Freshness().MissingFor)
-	}
-}
-
-func errMissing(repo oci.Repository) error {
-	return fmt.Errorf("upstream %s: %w (answered from memory of a moment ago)", repo.Registry, upstream.ErrNotFound)
 }

@@ -23,11 +23,21 @@ var (
 	ErrNotPinned = errors.New("has no pin of its own: mirror list shows what is pinned")
 )
 
+// ErrNeverHeld means that something was never here, and that the configuration keeps its registry from being asked. It comes
+// with an upstream.ErrOffline; without it, the thing is known, and its bytes are not here.
+var ErrNeverHeld = errors.New("never held, and its registry is offline by configuration")
+
 // calm reports whether stale content is a better answer than the error: the upstream is down, slow, limits us or talks
 // nonsense. When it says that content is gone or denied, that is the answer.
 func calm(err error) bool {
 	return errors.Is(err, upstream.ErrUnavailable) || errors.Is(err, upstream.ErrTooManyRequests) ||
 		errors.Is(err, upstream.ErrWrongContent) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// silence reports whether the error says that the upstream as a whole gives no answer, and not a bad one about one path.
+func silence(err error) bool {
+	_, answered := errors.AsType[*upstream.StatusError](err)
+	return !answered && (errors.Is(err, upstream.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // sourceError is a failure of a fill's source, with the repository through which the source was asked.

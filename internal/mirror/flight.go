@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // flights collapses equal work: while something is under way for a key, whoever else asks for the key waits for it. The
@@ -63,4 +64,11 @@ func (f *flight[V]) wait(ctx context.Context) (V, error) {
 		var none V
 		return none, context.Cause(ctx)
 	}
+}
+
+// waitFor is wait with the patience of somebody who has another answer.
+func (f *flight[V]) waitFor(ctx context.Context, patience time.Duration) (V, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return f.wait(ctx)
 }

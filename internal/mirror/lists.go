@@ -93,11 +93,17 @@ func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, 
 	if known && 0 <= age && age < listFresh {
 		return "", json.Unmarshal(last.Body, out)
 	}
-	servable := known && age < up.Freshness().StaleFor
+	if refused, ok := m.refusedLists.get(key); ok {
+		return "", remembered(key.repo, refused, ok)
+	}
+	servable := known && (age < up.Freshness().StaleFor || up.Offline())
 	body, err := m.askList(ctx, key, servable, ask)
 	if err != nil && servable && calm(err) {
-		return "list was last fetched " + age.Round(time.Second).String() + " ago; " + key.repo.Registry + " cannot be asked now",
+		return "list was last fetched " + age.Round(time.Second).String() + " ago; " + key.repo.Registry + " " + unasked(up),
 			json.Unmarshal(last.Body, out)
+	}
+	if refused := refusalIn(err); refused != nil {
+		m.refusedLists.add(key, refused, lifeOf(refused, up.Freshness()))
 	}
 	if err != nil {
 		return "", err
@@ -106,7 +112,7 @@ func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, 
 }
 
 // askList asks the upstream for a list, once however many wait, and remembers the answer. When an old list could be served
-// it does not wait long.
+// it does not wait long, and not at all while the registry is silent.
 func (m *Mirror) askList(ctx context.Context, key listName, servable bool, ask askFunc) (listAnswer, error) {
 	detached := m.detached(ctx)
 	f, _ := m.lists.start(key, &m.running, func() (listAnswer, error) {
@@ -128,10 +134,16 @@ func (m *Mirror) askList(ctx context.Context, key listName, servable bool, ask a
 		}
 		return body, nil
 	})
-	if servable {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
-		defer cancel()
+	if !servable {
+		return f.wait(ctx)
 	}
-	return f.wait(ctx)
+	patience := checkPatience
+	if m.silent.has(key.repo.Registry) {
+		patience = 0
+	}
+	body, err := f.waitFor(ctx, patience)
+	if ctx.Err() == nil && silence(err) {
+		m.silent.add(key.repo.Registry, struct{}{}, silentFor)
+	}
+	return body, err
 }

@@ -40,7 +40,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo oci.Repository, ref oci.Refe
 	manifest, err := m.manifest(ctx, repo, ref)
 	if err != nil {
 		m.metrics.lookup(manifestKind, Miss, Upstream)
-		return nil, fmt.Errorf("manifest %s of %s: %w", ref, repo, err)
+		return nil, fmt.Errorf("manifest %s of %s: %w", ref, repo, m.offline(repo, ref, err))
 	}
 	m.metrics.lookup(manifestKind, manifest.Outcome, manifest.Source)
 	return manifest, nil
@@ -64,8 +64,8 @@ func (m *Mirror) byDigest(ctx context.Context, up *upstream.Registry, repo oci.R
 		return stored, nil
 	}
 	key := name{repo, oci.Reference{Digest: d}, manifestKind}
-	if m.missing.has(key) {
-		return nil, errMissing(repo)
+	if err := m.refusal(key); err != nil {
+		return nil, err
 	}
 	detached := m.detached(ctx)
 	f, joined := m.fetches.start(content{repo, d}, &m.running, func() (*Manifest, error) {
@@ -75,7 +75,7 @@ func (m *Mirror) byDigest(ctx context.Context, up *upstream.Registry, repo oci.R
 			return stored, nil // since the caller looked
 		}
 		fetched, err := m.fetch(ctx, up, repo, oci.Reference{Digest: d})
-		m.noteMissing(up, key, err)
+		m.noteRefusal(up, key, err)
 		return fetched, err
 	})
 	fetched, err := f.wait(ctx)
@@ -167,8 +167,8 @@ func (m *Mirror) fetch(ctx context.Context, up *upstream.Registry, repo oci.Repo
 	}
 	m.link(repo, fetched, parsed)
 	m.pinArrival(repo, got.Digest, parsed.Children)
-	m.missing.forget(name{repo, ref, manifestKind})
-	m.missing.forget(name{repo, oci.Reference{Digest: got.Digest}, manifestKind})
+	m.refused.forget(name{repo, ref, manifestKind})
+	m.refused.forget(name{repo, oci.Reference{Digest: got.Digest}, manifestKind})
 	return fetched, nil
 }
 

@@ -9,57 +9,73 @@ import (
 // memoLimit bounds a memo: strangers choose its keys.
 const memoLimit = 50_000
 
-// memo remembers keys for a while, in memory. It may forget early, so nothing may depend on it but speed and quiet.
-type memo[K comparable] struct {
+// memo remembers something of keys for a while, in memory. It may forget early, so nothing may depend on it but speed and
+// quiet.
+type memo[K comparable, V any] struct {
 	mu    sync.RWMutex
-	until map[K]time.Time
+	notes map[K]note[V]
 }
 
-func newMemo[K comparable]() *memo[K] { return &memo[K]{until: make(map[K]time.Time)} }
+type note[V any] struct {
+	value V
+	until time.Time
+}
 
-// add remembers key for d.
-func (m *memo[K]) add(key K, d time.Duration) {
+func newMemo[K comparable, V any]() *memo[K, V] { return &memo[K, V]{notes: make(map[K]note[V])} }
+
+// add remembers value of key for d.
+func (m *memo[K, V]) add(key K, value V, d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if len(m.until) >= memoLimit {
+	if len(m.notes) >= memoLimit {
 		m.sweepLocked(now)
 	}
-	m.until[key] = now.Add(d)
+	m.notes[key] = note[V]{value, now.Add(d)}
 }
 
 // sweepLocked forgets what is over and, when that is not enough, half of the rest, whichever.
-func (m *memo[K]) sweepLocked(now time.Time) {
-	for key, until := range m.until {
-		if until.Before(now) {
-			delete(m.until, key)
+func (m *memo[K, V]) sweepLocked(now time.Time) {
+	for key, n := range m.notes {
+		if n.until.Before(now) {
+			delete(m.notes, key)
 		}
 	}
-	for key := range m.until {
-		if len(m.until) <= memoLimit/2 {
+	for key := range m.notes {
+		if len(m.notes) <= memoLimit/2 {
 			return
 		}
-		delete(m.until, key)
+		delete(m.notes, key)
 	}
 }
 
 // state reports whether key is remembered at all (over or not, until it is swept) and whether its time still runs.
-func (m *memo[K]) state(key K) (known, running bool) {
+func (m *memo[K, V]) state(key K) (known, running bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	until, known := m.until[key]
-	return known, known && time.Now().Before(until)
+	n, known := m.notes[key]
+	return known, known && time.Now().Before(n.until)
 }
 
-func (m *memo[K]) has(key K) bool {
+// get returns what is remembered of key while its time runs.
+func (m *memo[K, V]) get(key K) (value V, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if n, known := m.notes[key]; known && time.Now().Before(n.until) {
+		return n.value, true
+	}
+	return value, false
+}
+
+func (m *memo[K, V]) has(key K) bool {
 	_, running := m.state(key)
 	return running
 }
 
-func (m *memo[K]) forget(key K) {
+func (m *memo[K, V]) forget(key K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.until, key)
+	delete(m.notes, key)
 }
 
 // throttle lets one warning through per period.

@@ -39,8 +39,13 @@ type Mirror struct {
 	fetches  flights[content, *Manifest]   // one fetch of a manifest by digest at a time
 	confirms flights[content, int64]       // one question whether a repository holds a blob at a time
 	lists    flights[listName, listAnswer] // one request for a list at a time
-	troubled *memo[tagName]                // tags whose last check failed
-	missing  *memo[name]                   // what upstream said is not there
+	ahead    chan struct{}                 // a place for each check that nobody waits for yet
+
+	troubled     *memo[tagName, struct{}] // tags whose last check failed
+	moving       *memo[tagName, struct{}] // tags whose new manifest is being fetched
+	silent       *memo[string, struct{}]  // registries that did not answer in time
+	refused      *memo[name, error]       // what upstream said is not there, or not for us
+	refusedLists *memo[listName, error]
 
 	managing sync.Mutex // one change by an operator at a time: each looks at everything before it acts
 
@@ -70,12 +75,17 @@ type (
 	}
 )
 
+// manifest returns the tag as a name of a manifest.
+func (t tagName) manifest() name { return name{t.repo, oci.Reference{Tag: t.tag}, manifestKind} }
+
 // New returns a mirror over parts.
 func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 	m := &Mirror{
 		cache: parts.Cache, catalog: parts.Catalog, upstreams: parts.Upstreams, id: parts.ID,
 		registries: make(map[string]*upstream.Registry), open: true,
-		troubled: newMemo[tagName](), missing: newMemo[name](),
+		ahead:    make(chan struct{}, aheadLimit),
+		troubled: newMemo[tagName, struct{}](), moving: newMemo[tagName, struct{}](), silent: newMemo[string, struct{}](),
+		refused: newMemo[name, error](), refusedLists: newMemo[listName, error](),
 		log: log, noStore: throttle{every: time.Minute}, metrics: newMetrics(reg),
 	}
 	for _, r := range parts.Upstreams.All() {

@@ -11,12 +11,21 @@ import (
 )
 
 const (
-	// checkTimeout bounds the check of a tag that is here already: stale content now beats fresh content later.
-	checkTimeout = 2500 * time.Millisecond
+	// checkPatience is how long a client waits for the check of a tag that is here already: stale content now beats fresh
+	// content later. The check goes on.
+	checkPatience = time.Second
+	// movePatience is how long a client waits in addition once the upstream has said that the tag has moved, and the new
+	// manifest is on its way.
+	movePatience = 1500 * time.Millisecond
+	// checkTimeout bounds the check itself. Some registries take seconds to look up what they mirror themselves.
+	checkTimeout = 5 * time.Second
 	// troubleFor is how long a tag whose check failed is served stale without another check.
 	troubleFor = 5 * time.Second
 	// troubleLimit cuts what an upstream may ask for with Retry-After.
 	troubleLimit = time.Hour
+	// silentFor is how long nobody waits for a registry that did not answer in time. Its tags are checked all the same, and
+	// the first answer ends it.
+	silentFor = 30 * time.Second
 )
 
 // check is what the check of a tag found.
@@ -30,13 +39,26 @@ type check struct {
 // however many ask; when the upstream cannot be asked, the tag is served stale.
 func (m *Mirror) byTag(ctx context.Context, up *upstream.Registry, key tagName) (*Manifest, error) {
 	tag, known := m.catalog.Tag(key.repo, key.tag)
-	age := time.Since(tag.CheckedAt)
-	switch {
-	case known && 0 <= age && age < up.Freshness().FreshFor: // a negative age is from when the clock was ahead
+	if known && up.Offline() {
+		return m.stale(ctx, up, key, tag, unasked(up))
+	}
+	trust := m.trusted(up, key, tag, known)
+	switch trust {
+	case ending:
+		m.checkAhead(ctx, up, key, tag)
 		return m.named(ctx, up, key, tag)
-	case m.missing.has(name{key.repo, oci.Reference{Tag: key.tag}, manifestKind}):
-		return nil, errMissing(key.repo)
-	case known && age < up.Freshness().StaleFor:
+	case fresh:
+		return m.named(ctx, up, key, tag)
+	}
+	if err := m.refusal(key.manifest()); err != nil {
+		return nil, err
+	}
+	switch trust {
+	case limited:
+		return m.stale(ctx, up, key, tag, unasked(up))
+	case spared:
+		return m.stale(ctx, up, key, tag, "has nearly used up its rate limit")
+	case due:
 		return m.checked(ctx, up, key, tag)
 	}
 	f, joined := m.startCheck(ctx, up, key, tag)
@@ -52,18 +74,21 @@ func (m *Mirror) byTag(ctx context.Context, up *upstream.Registry, key tagName) 
 func (m *Mirror) checked(ctx context.Context, up *upstream.Registry, key tagName, tag catalog.Tag) (*Manifest, error) {
 	troubled, waiting := m.troubled.state(key)
 	if waiting {
-		return m.stale(ctx, up, key, tag)
+		return m.stale(ctx, up, key, tag, unasked(up))
 	}
 	f, joined := m.startCheck(ctx, up, key, tag)
-	if troubled || !up.Available() {
-		return m.stale(ctx, up, key, tag)
+	if troubled || m.silent.has(key.repo.Registry) || !up.Available() {
+		return m.stale(ctx, up, key, tag, unasked(up))
 	}
-	ctx2, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	found, err := f.wait(ctx2)
+	found, err := f.waitFor(ctx, checkPatience)
+	if err != nil && ctx.Err() == nil && m.moving.has(key) {
+		found, err = f.waitFor(ctx, movePatience)
+	}
 	if err != nil && calm(err) {
-		m.trouble(key, err) // the check may still run: it may be the new manifest that does not come
-		return m.stale(ctx, up, key, tag)
+		if ctx.Err() == nil { // else it was the client who had no time
+			m.trouble(key, err) // the check may still run: it may be the new manifest that does not come
+		}
+		return m.stale(ctx, up, key, tag, unasked(up))
 	}
 	if err != nil {
 		return nil, err
@@ -87,15 +112,26 @@ func (m *Mirror) named(ctx context.Context, up *upstream.Registry, key tagName, 
 	return m.byDigest(ctx, up, key.repo, tag.Descriptor.Digest)
 }
 
-// stale serves a tag that could not be checked, and says so.
-func (m *Mirror) stale(ctx context.Context, up *upstream.Registry, key tagName, tag catalog.Tag) (*Manifest, error) {
+// unasked says of a registry why it was not asked, or is not waited for.
+func unasked(up *upstream.Registry) string {
+	switch {
+	case up.Offline():
+		return "is offline by configuration"
+	case up.Budget().Exhausted():
+		return "has used up its rate limit"
+	}
+	return "cannot be asked now"
+}
+
+// stale serves a tag that could not be checked, and says so. why says something about its registry.
+func (m *Mirror) stale(ctx context.Context, up *upstream.Registry, key tagName, tag catalog.Tag, why string) (*Manifest, error) {
 	manifest, err := m.named(ctx, up, key, tag)
 	if err != nil {
 		return nil, err
 	}
 	s := manifest.as(Stale, manifest.Source)
 	s.Warning = "tag " + key.tag + " was last checked " + time.Since(tag.CheckedAt).Round(time.Second).String() +
-		" ago; " + key.repo.Registry + " cannot be asked now"
+		" ago; " + key.repo.Registry + " " + why
 	return s, nil
 }
 
@@ -110,6 +146,7 @@ func (m *Mirror) startCheck(ctx context.Context, up *upstream.Registry, key tagN
 		switch {
 		case err == nil:
 			m.troubled.forget(key)
+			m.silent.forget(key.repo.Registry)
 		case calm(err) && !known.Descriptor.Digest.IsZero():
 			m.trouble(key, err)
 		}
@@ -117,9 +154,13 @@ func (m *Mirror) startCheck(ctx context.Context, up *upstream.Registry, key tagN
 	})
 }
 
-// trouble notes that a known tag could not be checked.
+// trouble notes that a known tag could not be checked. When there was no answer at all, nobody waits for the registry's
+// other tags either.
 func (m *Mirror) trouble(key tagName, err error) {
-	m.troubled.add(key, min(max(troubleFor, upstream.RetryAfter(err)), troubleLimit))
+	m.troubled.add(key, struct{}{}, min(max(troubleFor, upstream.RetryAfter(err)), troubleLimit))
+	if silence(err) {
+		m.silent.add(key.repo.Registry, struct{}{}, silentFor)
+	}
 }
 
 // check asks the upstream what a tag names now. Only a digest that is not here is fetched.
@@ -130,7 +171,7 @@ func (m *Mirror) check(ctx context.Context, up *upstream.Registry, key tagName, 
 		return m.fetchTag(ctx, up, key)
 	}
 	patience := fetchTimeout // nothing but the answer will do
-	if time.Since(known.CheckedAt) < up.Freshness().StaleFor {
+	if time.Since(known.CheckedAt) < up.TagFreshness(key.repo.Name, key.tag).StaleFor {
 		patience = checkTimeout
 	}
 	headCtx, cancelHead := context.WithTimeout(ctx, patience)
@@ -150,6 +191,8 @@ func (m *Mirror) move(ctx context.Context, up *upstream.Registry, key tagName, k
 	if _, here := m.cache.Stat(d); here && d == known.Descriptor.Digest {
 		return m.unmoved(key, known), nil
 	}
+	m.moving.add(key, struct{}{}, fetchTimeout)
+	defer m.moving.forget(key)
 	manifest, err := m.byDigest(ctx, up, key.repo, d)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return m.fetchTag(ctx, up, key) // it has moved on since the HEAD
@@ -194,14 +237,11 @@ func (m *Mirror) setTag(key tagName, manifest *Manifest) *check {
 	return c
 }
 
-// forgetMissing drops a tag that the upstream says is gone, and remembers that for a while. An upstream that wants
+// forgetMissing remembers a refusal for a while, and drops a tag that the upstream says is gone. An upstream that wants
 // credentials for the repository has not said that.
 func (m *Mirror) forgetMissing(up *upstream.Registry, key tagName, err error) error {
-	if !errors.Is(err, upstream.ErrNotFound) {
-		return err
-	}
-	m.missing.add(name{key.repo, oci.Reference{Tag: key.tag}, manifestKind}, up.Freshness().MissingFor)
-	if errors.Is(err, upstream.ErrUnknownRepository) {
+	m.noteRefusal(up, key.manifest(), err)
+	if !errors.Is(err, upstream.ErrNotFound) || errors.Is(err, upstream.ErrUnknownRepository) {
 		return err
 	}
 	if deleteErr := m.catalog.DeleteTag(key.repo, key.tag); deleteErr != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -123,6 +124,59 @@ func TestContentOutlivesTheNode(t *testing.T) {
 const unreadSize = 32 << 20
 
 // TestDrain stops a node while a client is in the middle of a layer.
+// TestOffline restarts a node with its registry offline. What is held is served, the rest is an error that says why, and
+// the registry hears nothing.
+func TestOffline(t *testing.T) {
+	origin := upstreamtest.New(t)
+	image := origin.AddImage("library/debian", "12", 30_000)
+	index := origin.AddIndex("library/debian", "13", image, origin.AddImage("library/debian", "", 30_000))
+	const repository = "/v2/library/debian/"
+	layer := repository + "blobs/" + image.Layers[0].Digest.String()
+	cfg := configFor(t, origin)
+	first := start(t, cfg)
+	for _, path := range []string{repository + "manifests/12", repository + "manifests/13", layer} {
+		if status, body := get(t, first.Addr(), path); status != http.StatusOK {
+			t.Fatalf("%s: got %d, %s", path, status, body)
+		}
+	}
+	stop(t, first)
+	origin.Reset()
+
+	cfg.Upstreams[0].Offline = true
+	second := start(t, cfg)
+	f := func(path string, status int, want ...string) {
+		t.Helper()
+		response, err := http.Get("http://" + second.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		said := fmt.Sprint(response.Header.Get("X-Cache"), " ", response.Header.Get("Warning"), " ", string(body))
+		if response.StatusCode != status {
+			t.Errorf("%s: got %d, %s, want %d", path, response.StatusCode, body, status)
+		}
+		for _, words := range want {
+			if !strings.Contains(said, words) {
+				t.Errorf("%s says %q, want %q in it", path, said, words)
+			}
+		}
+	}
+	f(repository+"manifests/12", http.StatusOK, "STALE", "299 - ", "docker.io is offline")
+	f(repository+"manifests/"+image.Digest.String(), http.StatusOK, "HIT")
+	f(layer, http.StatusOK, "HIT")
+	f(repository+"manifests/11", http.StatusNotFound, "MANIFEST_UNKNOWN", "offline")
+	f(repository+"blobs/"+index.Images[1].Layers[0].Digest.String(), http.StatusNotFound, "BLOB_UNKNOWN", "offline")
+	f(repository+"manifests/"+index.Images[1].Digest.String(), http.StatusServiceUnavailable, "UNAVAILABLE", "offline")
+	f(repository+"tags/list", http.StatusServiceUnavailable, "UNAVAILABLE", "offline")
+	if status, body := get(t, second.AdminAddr(), "/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz: got %d, %s, want 200", status, body)
+	}
+	if n := len(origin.Requests()); n != 0 {
+		t.Errorf("%d requests went to a registry that is offline", n)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	origin := upstreamtest.New(t)
 	layer := origin.AddImage("library/debian", "12", unreadSize).Layers[0]

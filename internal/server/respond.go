@@ -69,6 +69,10 @@ type rule struct {
 var rules = []rule{
 	{err: mirror.ErrNoUpstream, status: 404, code: oci.NameUnknown,
 		message: "this mirror does not serve that registry: pull from it directly, or ask the operator to add it to upstreams"},
+	{err: mirror.ErrNeverHeld, status: 404, code: notFound,
+		message: "it is not in the cache, and this mirror keeps {registry} offline: pull from the registry itself, or ask the operator (offline of the upstream)"},
+	{err: upstream.ErrOffline, status: 503, code: oci.Unavailable,
+		message: "the cache does not hold all of it, and this mirror keeps {registry} offline: pull from the registry itself, or ask the operator (offline of the upstream)"},
 	{err: upstream.ErrNotAllowed, status: 403, code: oci.Denied,
 		message: "this mirror does not serve that repository of {registry}: pull from the registry itself, or ask the operator (allow and deny of the upstream)"},
 	{err: upstream.ErrUnknownRepository, status: 404, code: oci.NameUnknown,

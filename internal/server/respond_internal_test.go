@@ -33,12 +33,14 @@ var sentinels = map[string]error{
 	"cache.ErrClosed":               cache.ErrClosed,
 	"cache.ErrAbandoned":            cache.ErrAbandoned,
 	"mirror.ErrNoUpstream":          mirror.ErrNoUpstream,
+	"mirror.ErrNeverHeld":           mirror.ErrNeverHeld,
 	"upstream.ErrNotFound":          upstream.ErrNotFound,
 	"upstream.ErrUnknownRepository": upstream.ErrUnknownRepository,
 	"upstream.ErrDenied":            upstream.ErrDenied,
 	"upstream.ErrUnauthorized":      upstream.ErrUnauthorized,
 	"upstream.ErrTooManyRequests":   upstream.ErrTooManyRequests,
 	"upstream.ErrNotAllowed":        upstream.ErrNotAllowed,
+	"upstream.ErrOffline":           upstream.ErrOffline,
 	"upstream.ErrUnavailable":       upstream.ErrUnavailable,
 	"upstream.ErrTimeout":           upstream.ErrTimeout,
 	"upstream.ErrWrongContent":      upstream.ErrWrongContent,
@@ -142,6 +144,8 @@ func TestErrorAnswers(t *testing.T) {
 	f(upstream.ErrUnauthorized, kindBlob, 502, oci.Unavailable)
 	f(upstream.ErrTooManyRequests, kindBlob, 429, oci.TooManyRequests)
 	f(upstream.ErrUnavailable, kindBlob, 502, oci.Unavailable)
+	f(upstream.ErrOffline, kindBlob, 503, oci.Unavailable)
+	f(fmt.Errorf("%w: %w", mirror.ErrNeverHeld, upstream.ErrOffline), kindManifest, 404, oci.ManifestUnknown)
 	f(upstream.ErrTimeout, kindBlob, 504, oci.Unavailable)
 	f(context.DeadlineExceeded, kindBlob, 504, oci.Unavailable)
 	f(upstream.ErrWrongContent, kindManifest, 502, oci.Unavailable)
