@@ -102,23 +102,31 @@ func tryUpstreams(ctx context.Context, cfg config.Config) error {
 
 func tryUpstream(ctx context.Context, cfg config.Config, i int) error {
 	up, key := cfg.Upstreams[i], fmt.Sprintf("upstreams[%d].", i)
-	return errors.Join(
-		tryFile(key+"credentials.password_file", up.Credentials.PasswordFile),
-		tryFile(key+"credentials.docker_config", up.Credentials.DockerConfig),
-		tryHelper(key+"credentials.helper", up.Credentials.Helper),
-		trySignIn(ctx, cfg, i),
-		tryEndpoints(ctx, cfg, i),
-	)
+	var errs []error
+	for _, one := range up.Identities() {
+		errs = append(errs,
+			tryFile(key+one.Key+".password_file", one.PasswordFile),
+			tryFile(key+one.Key+".docker_config", one.DockerConfig),
+			tryHelper(key+one.Key+".helper", one.Helper),
+		)
+	}
+	return errors.Join(append(errs, trySignIn(ctx, cfg, i), tryEndpoints(ctx, cfg, i))...)
 }
 
-// trySignIn asks a cloud for a credential, when the configuration names one.
+// trySignIn asks the clouds that the configuration names for their credentials.
 func trySignIn(ctx context.Context, cfg config.Config, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	if err := cfg.Upstreams[i].TrySignIn(ctx); err != nil {
-		return fmt.Errorf("upstreams[%d].credentials: %w", i, err)
+	err := cfg.Upstreams[i].TrySignIn(ctx)
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
 	}
-	return nil
+	var errs []error
+	for _, err := range joined.Unwrap() {
+		errs = append(errs, fmt.Errorf("upstreams[%d].%w", i, err))
+	}
+	return errors.Join(errs...)
 }
 
 // tryHelper looks for the program that knows the secret. It does not ask the program, which may want a terminal.

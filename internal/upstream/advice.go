@@ -2,9 +2,11 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"mirror/internal/upstream/signin"
 )
@@ -13,16 +15,20 @@ import (
 // be pulled without it. It is empty for an upstream that has credentials, or is of no cloud.
 func (c Config) SignInAdvice() (advice string, required bool) {
 	form, private := signin.Form(c.cloudHost())
-	if form == "" || c.Credentials.forms() > 0 {
+	if form == "" || !c.anonymous() {
 		return "", false
 	}
 	return fmt.Sprintf("to sign in, add \"credentials: {%s: {}}\" to its upstream", form), private
 }
 
-// TrySignIn gets a credential from the cloud that the configuration names, as the first request of a running mirror
-// would. It does nothing for the other forms of credentials, which the registry alone can judge. c must be valid.
+// inCloud reports whether the credentials come from a cloud.
+func (c Credentials) inCloud() bool { return c.ECR != nil || c.Google != nil || c.Azure != nil }
+
+// TrySignIn gets the credentials that the configuration wants from clouds, as the first requests of a running mirror would.
+// It does nothing for the other forms of credentials, which the registry alone can judge. c must be valid. Each of
+// the joined errors begins with the key of its account.
 func (c Config) TrySignIn(ctx context.Context) error {
-	if c.Credentials.ECR == nil && c.Credentials.Google == nil && c.Credentials.Azure == nil {
+	if !slices.ContainsFunc(c.Identities(), func(one Identity) bool { return one.inCloud() }) {
 		return nil
 	}
 	set, err := New([]Config{c}, "check", "check", slog.New(slog.DiscardHandler), unscraped())
@@ -30,8 +36,16 @@ func (c Config) TrySignIn(ctx context.Context) error {
 		return err
 	}
 	defer set.Close()
-	_, err = set.all[0].credentials.get(ctx)
-	return err
+	var errs []error
+	for _, a := range set.all[0].accounts {
+		if !a.config.inCloud() {
+			continue
+		}
+		if _, err := a.credentials.get(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", a.key, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // advice is what is added to the error for a status, when the configuration may be the reason.

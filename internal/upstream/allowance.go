@@ -121,9 +121,9 @@ func (a *allowance) limited(c class, asked time.Duration) (length time.Duration,
 // errPaused: the upstream's rate limit; nothing was sent.
 var errPaused = fmt.Errorf("%w: the upstream's rate limit is used up", ErrTooManyRequests)
 
-// admit asks whether the endpoint's rate limit lets the call through.
-func (r *Registry) admit(e *endpoint, c call) error {
-	wait, named, ok := e.allowance.admit(classOf(c.kind))
+// admit asks whether the account's rate limit at the endpoint lets the call through.
+func (r *Registry) admit(e *endpoint, a *account, c call) error {
+	wait, named, ok := e.allowances[a.place].admit(classOf(c.kind))
 	if ok {
 		return nil
 	}
@@ -134,24 +134,24 @@ func (r *Registry) admit(e *endpoint, c call) error {
 }
 
 // observe takes in what an endpoint's answer says about its rate limit.
-func (r *Registry) observe(e *endpoint, header http.Header) {
-	if q, ok := e.allowance.observe(header); ok {
+func (r *Registry) observe(e *endpoint, a *account, header http.Header) {
+	if q, ok := e.allowances[a.place].observe(header); ok {
 		r.remaining.Store(q.remaining)
 		r.metrics.left(q.remaining)
 	}
 }
 
 // settleAllowance notes what the end of a call means for the rate limit.
-func (r *Registry) settleAllowance(e *endpoint, c call, err error) {
+func (r *Registry) settleAllowance(e *endpoint, a *account, c call, err error) {
 	status, hasStatus := errors.AsType[*StatusError](err)
 	switch {
 	case hasStatus && status.Status == http.StatusTooManyRequests:
 		for _, limited := range classesOf(err, c) {
-			r.limited(e, limited, status)
+			r.limited(e, a, limited, status)
 		}
 	case err == nil || hasStatus && answers(err, c.path):
-		if e.allowance.answered(classOf(c.kind)) {
-			r.log.Info("requests to " + redactedURL(e.url) + " are within its rate limit again")
+		if e.allowances[a.place].answered(classOf(c.kind)) {
+			r.log.Info("requests to " + r.asWho(e, a) + " are within the rate limit again")
 		}
 	}
 }
@@ -166,10 +166,18 @@ func classesOf(err error, c call) []class {
 }
 
 // limited begins a pause. One line tells of all the requests that it is about.
-func (r *Registry) limited(e *endpoint, c class, status *StatusError) {
-	length, begun := e.allowance.limited(c, status.RetryAfter)
+func (r *Registry) limited(e *endpoint, a *account, c class, status *StatusError) {
+	length, begun := e.allowances[a.place].limited(c, status.RetryAfter)
 	if begun {
-		r.log.Warn("the rate limit of "+redactedURL(e.url)+" is used up: what is held is served, and nothing is asked for a while",
+		r.log.Warn("the rate limit of "+r.asWho(e, a)+" is used up: nothing of its kind is asked for a while, and what is held is served",
 			"duration", length, "error", status)
 	}
+}
+
+// asWho names an endpoint and, where there are several, the account.
+func (r *Registry) asWho(e *endpoint, a *account) string {
+	if len(r.accounts) == 1 {
+		return redactedURL(e.url)
+	}
+	return redactedURL(e.url) + " for " + a.key
 }

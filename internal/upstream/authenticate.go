@@ -52,6 +52,7 @@ func (d *demands) forget(e *endpoint, repository string) {
 type login struct {
 	registry   *Registry
 	endpoint   *endpoint
+	account    *account
 	repository string
 	sent       string     // value of the Authorization header
 	shown      credential // what a basic header holds
@@ -62,8 +63,8 @@ type login struct {
 
 // authenticated sends the call to the endpoint, with what the endpoint is known to want, and answers challenges until
 // it is content or there is nothing more to offer. The last answer may still be a 401.
-func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*http.Request, *http.Response, error) {
-	l := &login{registry: r, endpoint: e, repository: c.repository, asked: map[tokenKey]bool{}}
+func (r *Registry) authenticated(ctx context.Context, e *endpoint, a *account, c call) (*http.Request, *http.Response, error) {
+	l := &login{registry: r, endpoint: e, account: a, repository: c.repository, asked: map[tokenKey]bool{}}
 	if err := l.prepare(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -74,7 +75,7 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*htt
 		}
 		resp, err := r.send(ctx, r.wire.Load().home, c.kind, req)
 		if err == nil {
-			r.observe(e, resp.Header)
+			r.observe(e, a, resp.Header)
 		}
 		if err != nil || !l.refused(resp.StatusCode) {
 			return req, resp, err
@@ -93,7 +94,7 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, c call) (*htt
 
 // refused reports whether a status means that the authentication was not good enough.
 func (l *login) refused(status int) bool {
-	return status == http.StatusUnauthorized || !l.shown.none() && l.registry.credentials.mayHaveEnded(status)
+	return status == http.StatusUnauthorized || !l.shown.none() && l.account.credentials.mayHaveEnded(status)
 }
 
 // prepare offers what the endpoint wanted last time.
@@ -105,8 +106,10 @@ func (l *login) prepare(ctx context.Context) error {
 	if known.basic {
 		return l.offerBasic(ctx)
 	}
+	key := known.token
+	key.account = l.account.place // it may have been another account that learned this
 	// A token from memory may have been withdrawn, so this does not count as having asked.
-	value, err := l.registry.token(ctx, l.endpoint, known.token)
+	value, err := l.registry.token(ctx, l.endpoint, key)
 	if err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func (l *login) answer(ctx context.Context, resp *http.Response) (again bool, er
 		l.sent, l.reset = "", true
 		return true, nil
 	}
-	if _, ok := findChallenge(challenges, "basic"); !ok || !l.registry.credentials.configured() {
+	if _, ok := findChallenge(challenges, "basic"); !ok || !l.account.credentials.configured() {
 		return false, nil
 	}
 	if !l.shown.none() {
@@ -151,10 +154,10 @@ func (l *login) answer(ctx context.Context, resp *http.Response) (again bool, er
 // offerEarly shows the credential before the endpoint has asked, where the configuration wants that: some registries
 // answer strangers with less than they answer members, rather than with a challenge.
 func (l *login) offerEarly(ctx context.Context) error {
-	if !l.registry.config.Credentials.Preemptive {
+	if !l.account.config.Preemptive {
 		return nil
 	}
-	secret, err := l.registry.credentials.get(ctx)
+	secret, err := l.account.credentials.get(ctx)
 	if err != nil || secret.password == "" {
 		return err // a refresh token is for the token service, which a challenge will name
 	}
@@ -164,7 +167,7 @@ func (l *login) offerEarly(ctx context.Context) error {
 
 // offerBasic shows the credential itself.
 func (l *login) offerBasic(ctx context.Context) error {
-	secret, err := l.registry.credentials.get(ctx)
+	secret, err := l.account.credentials.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,17 +178,21 @@ func (l *login) offerBasic(ctx context.Context) error {
 	return nil
 }
 
-// renewBasic replaces a credential that was refused, once: passwords that a cloud gives end, and files change.
+// renewBasic replaces a credential that was refused, once: passwords that a cloud gives end, and files change. When there
+// is no other, the account is refused.
 func (l *login) renewBasic(ctx context.Context, status int) (again bool, err error) {
-	if !l.registry.credentials.refused(l.shown, status) || l.renewed {
-		return false, nil
+	if l.account.credentials.refused(l.shown, status) && !l.renewed {
+		l.renewed = true
+		before := l.shown
+		if err := l.offerBasic(ctx); err != nil {
+			return false, err
+		}
+		again = l.shown != before
 	}
-	l.renewed = true
-	before := l.shown
-	if err := l.offerBasic(ctx); err != nil {
-		return false, err
+	if !again && status == http.StatusUnauthorized {
+		l.registry.setAside(l.account, ErrUnauthorized)
 	}
-	return l.shown != before, nil
+	return again, nil
 }
 
 // answerBearer fetches a token to pull from the repository. When one was refused already, the scope that the challenge
@@ -194,7 +201,9 @@ func (l *login) answerBearer(ctx context.Context, bearer challenge) (again bool,
 	if _, err := l.registry.checkRealm(l.endpoint.url, bearer.params["realm"]); err != nil {
 		return false, err
 	}
-	key := tokenKey{realm: bearer.params["realm"], service: bearer.params["service"], scope: pullScope(l.repository)}
+	key := tokenKey{
+		realm: bearer.params["realm"], service: bearer.params["service"], scope: pullScope(l.repository), account: l.account.place,
+	}
 	challenged := bearer.params["scope"]
 	if challenged != "" && (l.asked[key] || bearer.params["error"] == "insufficient_scope") {
 		key.scope = challenged

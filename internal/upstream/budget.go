@@ -20,13 +20,17 @@ const backgroundShare = 0.5
 // ForBackground reports whether there is enough left for work that nobody waits for.
 func (b Budget) ForBackground() bool { return !b.Exhausted() && b.Left >= backgroundShare }
 
-// Budget returns how much is left of the rate limit at the endpoint that has most of it. It costs no I/O.
+// Budget returns how much is left of the rate limit where most of it is left, of all endpoints and accounts. It costs no
+// I/O.
 func (r *Registry) Budget() Budget {
 	now := time.Now()
-	best := r.endpoints[0].allowance.budget(now)
-	for _, e := range r.endpoints[1:] {
-		if b := e.allowance.budget(now); b.better(best) {
-			best = b
+	accounts := r.inUse(now)
+	best := r.endpoints[0].allowances[accounts[0].place].budget(now)
+	for _, e := range r.endpoints {
+		for _, a := range accounts {
+			if b := e.allowances[a.place].budget(now); b.better(best) {
+				best = b
+			}
 		}
 	}
 	return best

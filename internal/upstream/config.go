@@ -20,6 +20,9 @@ type Config struct {
 	Hosts []string `yaml:"hosts"`
 	// Credentials are what the mirror shows to this registry. Zero means anonymous.
 	Credentials Credentials `yaml:"credentials"`
+	// Accounts are several of them, in place of Credentials. Each has a rate limit of its own at the registry, and the one
+	// with most left is used. They are taken to see the same repositories.
+	Accounts []Credentials `yaml:"accounts"`
 	// TokenHosts are hosts whose token services may see the credentials although they are outside the domain of the
 	// endpoints, with a port or for any. Whether they are at private addresses does not matter.
 	TokenHosts []string `yaml:"token_hosts"`

@@ -180,6 +180,13 @@ func TestValidate(t *testing.T) {
 	f(upstream.Config{TokenHosts: []string{"gitlab.example", "gitlab.example:8443"}})
 	f(upstream.Config{TokenHosts: []string{"ok.example", "https://gitlab.example", "*"}}, "token_hosts[1]", "token_hosts[2]")
 
+	alice, bob := upstream.Credentials{Username: "alice", PasswordFile: "a"}, upstream.Credentials{Helper: "pass"}
+	several := func(all ...upstream.Credentials) upstream.Config { return upstream.Config{Accounts: all} }
+	f(several(alice, bob))
+	f(several(alice, upstream.Credentials{}), "accounts[1]")
+	f(several(upstream.Credentials{Username: "u"}, upstream.Credentials{Helper: "../evil"}), "accounts[0].password_file", "accounts[1].helper")
+	f(upstream.Config{Credentials: alice, Accounts: []upstream.Credentials{bob}}, "accounts")
+
 	f(upstream.Config{Allow: []string{"library/*", "**"}, Deny: []string{"team/?x"}})
 	f(upstream.Config{Allow: []string{"a", ""}, Deny: []string{"A"}}, "allow[1]", "deny[0]")
 	f(upstream.Config{Hosts: []string{"ok.example", "Not OK"}}, "hosts[1]")

@@ -19,9 +19,8 @@ const (
 	cloudPatience = 5 * time.Second
 )
 
-// newSource returns where the credential comes from, or nil for an anonymous registry.
-func (r *Registry) newSource() *source {
-	c := r.config.Credentials
+// newSource returns where the credential of an account comes from, or nil for an anonymous registry.
+func (r *Registry) newSource(c Credentials) *source {
 	platform := signin.Platform{Cloud: r.sendCloud, Registry: r.sendSignIn, Getenv: os.Getenv}
 	switch {
 	case c.ECR != nil:

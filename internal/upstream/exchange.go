@@ -84,30 +84,63 @@ func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
 	return a, nil
 }
 
-// ask asks the endpoints in their order until one gives an answer that settles the question. Each gets a second chance
-// after a short pause when it failed without costing time.
+// ask asks the endpoints in their order until one gives an answer that settles the question.
 func (r *Registry) ask(ctx context.Context, c call, deadline time.Time) (*answer, error) {
 	var failure error
 	for _, e := range r.endpoints {
-		for attempt := range 2 {
-			if failure != nil && time.Until(deadline) < r.times.least {
-				return nil, failure
-			}
-			if attempt > 0 && !pause(ctx, r.times.backoff+rand.N(2*r.times.backoff+1)) {
-				return nil, fmt.Errorf("%s %s: %w", c.method, c.path, r.explain(ctx, ctx, ctx.Err()))
-			}
-			a, err := r.try(ctx, e, c, deadline)
-			if err == nil || !worthAnother(ctx, err) {
-				return a, err
-			}
-			// What happened says more than that a breaker is open since.
-			if _, isOpen := errors.AsType[*BreakerError](err); failure == nil || !isOpen {
-				failure = err
-			}
-			if !worthRepeating(err) {
-				break
-			}
+		a, err := r.askEndpoint(ctx, e, c, deadline, failure)
+		if err == nil || !worthAnother(ctx, err) {
+			return a, err
 		}
+		failure = telling(failure, err)
+	}
+	return nil, failure
+}
+
+// telling returns the failure that says more. What happened says more than that a breaker is open since.
+func telling(first, second error) error {
+	if _, isOpen := errors.AsType[*BreakerError](second); isOpen && first != nil {
+		return first
+	}
+	return second
+}
+
+// askEndpoint asks one endpoint, as one account after the other where that may help. That a rate limit is used up says more
+// than that another account is refused: it passes.
+func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, deadline time.Time, before error) (*answer, error) {
+	var failure error
+	for _, as := range r.accountsFor(e) {
+		a, err := r.askTwice(ctx, e, as, c, deadline, before)
+		if err == nil {
+			return a, nil
+		}
+		r.doubt(as, c, err)
+		if failure == nil || !errors.Is(failure, ErrTooManyRequests) {
+			failure = err
+		}
+		if !r.worthAnotherAccount(ctx, err) {
+			return nil, telling(failure, err)
+		}
+	}
+	return nil, failure
+}
+
+// askTwice asks an endpoint as an account. It gets a second chance after a short pause when it failed without costing time.
+// With too little time left, the failure from before is the answer.
+func (r *Registry) askTwice(ctx context.Context, e *endpoint, as *account, c call, deadline time.Time, before error) (*answer, error) {
+	failure := before
+	for attempt := range 2 {
+		if failure != nil && time.Until(deadline) < r.times.least {
+			return nil, failure
+		}
+		if attempt > 0 && !pause(ctx, r.times.backoff+rand.N(2*r.times.backoff+1)) {
+			return nil, fmt.Errorf("%s %s: %w", c.method, c.path, r.explain(ctx, ctx, ctx.Err()))
+		}
+		a, err := r.try(ctx, e, as, c, deadline)
+		if err == nil || !worthAnother(ctx, err) || !worthRepeating(err) {
+			return a, err
+		}
+		failure = telling(failure, err)
 	}
 	return nil, failure
 }
@@ -138,8 +171,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // try asks one endpoint, if its breaker lets the request through, and tells the breaker how it went.
-func (r *Registry) try(parent context.Context, e *endpoint, c call, deadline time.Time) (*answer, error) {
-	if err := r.admit(e, c); err != nil {
+func (r *Registry) try(parent context.Context, e *endpoint, as *account, c call, deadline time.Time) (*answer, error) {
+	if err := r.admit(e, as, c); err != nil {
 		return nil, err
 	}
 	pass, wait, cause := e.breaker.admit()
@@ -148,9 +181,9 @@ func (r *Registry) try(parent context.Context, e *endpoint, c call, deadline tim
 	}
 	ctx, cancel := context.WithCancelCause(parent)
 	clock := time.AfterFunc(min(r.patience(pass), time.Until(deadline)), func() { cancel(errSlow) })
-	resp, err := r.attempt(ctx, e, c) //nolint:bodyclose // the answer closes it
+	resp, err := r.attempt(ctx, e, as, c) //nolint:bodyclose // the answer closes it
 	clock.Stop()
-	r.settleAllowance(e, c, err)
+	r.settleAllowance(e, as, c, err)
 	if err != nil {
 		err = fmt.Errorf("%s %s%s: %w", c.method, redactedURL(e.url), c.path, r.explain(parent, ctx, err))
 		cancel(nil)
@@ -185,12 +218,12 @@ func (t ticket) settle(path string, err error) {
 
 // attempt asks once, redirects included. When the target of a redirect refuses, the endpoint is asked for another once:
 // signed addresses expire, and storage lags behind.
-func (r *Registry) attempt(ctx context.Context, e *endpoint, c call) (*http.Response, error) {
+func (r *Registry) attempt(ctx context.Context, e *endpoint, as *account, c call) (*http.Response, error) {
 	if resp, err := r.straight(ctx, e, c); resp != nil || err != nil {
 		return resp, err
 	}
 	for first := true; ; first = false {
-		req, resp, err := r.authenticated(ctx, e, c)
+		req, resp, err := r.authenticated(ctx, e, as, c)
 		if err != nil {
 			return nil, err
 		}

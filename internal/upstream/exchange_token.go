@@ -24,15 +24,16 @@ func (r *Registry) exchange(e *endpoint, key tokenKey) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	secret, err := r.credentials.get(ctx)
+	held := r.accounts[key.account].credentials
+	secret, err := held.get(ctx)
 	if err != nil {
 		return "", err
 	}
 	value, err := r.exchangeWith(ctx, e, realm, key, secret)
-	if status := statusOf(err); !r.credentials.mayHaveEnded(status) || !r.credentials.refused(secret, status) {
+	if status := statusOf(err); !held.mayHaveEnded(status) || !held.refused(secret, status) {
 		return value, err
 	}
-	next, errNext := r.credentials.get(ctx)
+	next, errNext := held.get(ctx)
 	if errNext != nil || next == secret {
 		return "", err // what the service said tells more
 	}
@@ -132,7 +133,7 @@ func (k tokenKey) query(realm *url.URL) url.Values {
 func (r *Registry) tokenRefused(resp *http.Response) error {
 	status := r.statusError(resp)
 	switch {
-	case resp.StatusCode == http.StatusForbidden && !r.credentials.configured():
+	case resp.StatusCode == http.StatusForbidden && r.Anonymous():
 		// Some registries refuse the token where others refuse what it is used for.
 		status.meaning = ErrUnknownRepository
 	case resp.StatusCode == http.StatusNotFound || resp.StatusCode < 400:

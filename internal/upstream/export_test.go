@@ -4,7 +4,7 @@ import "time"
 
 // Age makes a registry's credential as old as if it had been fetched so long ago; it does not bring its end nearer.
 func Age(r *Registry, age time.Duration) {
-	r.credentials.mu.Lock()
-	defer r.credentials.mu.Unlock()
-	r.credentials.fetched = r.credentials.fetched.Add(-age)
+	r.accounts[0].credentials.mu.Lock()
+	defer r.accounts[0].credentials.mu.Unlock()
+	r.accounts[0].credentials.fetched = r.accounts[0].credentials.fetched.Add(-age)
 }

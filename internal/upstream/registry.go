@@ -28,9 +28,9 @@ type Registry struct {
 	times     timings
 	metrics   *registryMetrics
 
-	credentials *credentials
-	tokens      tokens
-	demands     demands
+	accounts []*account // never empty
+	tokens   tokens
+	demands  demands
 
 	private     atomic.Bool // an endpoint is at a private address
 	remaining   atomic.Int64
@@ -44,9 +44,9 @@ type Registry struct {
 
 // endpoint is one base URL of a registry.
 type endpoint struct {
-	url       *url.URL
-	breaker   *breaker
-	allowance allowance
+	url        *url.URL
+	breaker    *breaker
+	allowances []allowance // one for each account of the registry
 }
 
 // absence remembers for some hours that an upstream lacks an ability.
@@ -80,7 +80,7 @@ func newRegistry(life context.Context, c Config, version, instanceID string, log
 		}
 	}
 	r.wire.Store(r.newWire(certificates))
-	r.credentials = newCredentials(life, r.newSource(), log)
+	r.accounts = r.newAccounts(log)
 	return r, nil
 }
 
@@ -90,7 +90,7 @@ func (r *Registry) addEndpoint(base string, log *slog.Logger) error {
 		return fmt.Errorf("parse endpoint: %w", err)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
-	e := &endpoint{url: u}
+	e := &endpoint{url: u, allowances: make([]allowance, len(r.config.Identities()))}
 	e.breaker = newBreaker(func(open bool, pause time.Duration, cause error) {
 		if open {
 			log.Warn("endpoint "+redactedURL(u)+" is left alone for a while", "duration", pause, "error", cause)
@@ -106,7 +106,7 @@ func (r *Registry) addEndpoint(base string, log *slog.Logger) error {
 func (r *Registry) Name() string { return r.name }
 
 // Anonymous reports whether no credentials are configured, so that what is pulled is open to everybody.
-func (r *Registry) Anonymous() bool { return !r.credentials.configured() }
+func (r *Registry) Anonymous() bool { return r.config.anonymous() }
 
 // Offline reports whether the configuration keeps the mirror from asking this registry.
 func (r *Registry) Offline() bool { return r.config.Offline }
@@ -154,7 +154,10 @@ func (r *Registry) close() { r.wire.Load().close() }
 // limits. What is under way ends within the old ones. The error is that of a certificate that stays as it was.
 func (r *Registry) reload(l Limits) error {
 	r.limits.Store(newLimits(l))
-	r.credentials.forget()
+	for _, a := range r.accounts {
+		a.credentials.forget()
+		a.aside.Store(0)
+	}
 	r.tokens.clear()
 	return r.reloadTrust()
 }

@@ -9,8 +9,11 @@ import (
 // scrub cuts everything secret that a request has carried out of what a server said about it: some repeat what they
 // were sent, and errors end up in logs.
 func (r *Registry) scrub(text string, req *http.Request) string {
-	known := r.credentials.current()
-	secrets := []string{known.password, known.identity}
+	var secrets []string
+	for _, a := range r.accounts {
+		known := a.credentials.current()
+		secrets = append(secrets, known.password, known.identity)
+	}
 	if _, value, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok {
 		secrets = append(secrets, value, passwordOf(value))
 	}

@@ -41,7 +41,7 @@ func (r *Registry) statusError(resp *http.Response) *StatusError {
 // statusMeaning returns the sentinel for a status that is no success.
 func (r *Registry) statusMeaning(status int) error {
 	switch {
-	case status == http.StatusUnauthorized && !r.credentials.configured():
+	case status == http.StatusUnauthorized && r.Anonymous():
 		return ErrUnknownRepository
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized

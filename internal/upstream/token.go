@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,10 +26,16 @@ const (
 	maxTokens = 4096
 )
 
-// tokenKey says what a token is good for. The credential is not part of it: a registry has one, and when it changes
-// all tokens are dropped.
+// tokenKey says what a token is good for, and whose it is. The credential is not part of it: an account has one, and when
+// it changes all tokens are dropped.
 type tokenKey struct {
 	realm, service, scope string
+	account               int // its place
+}
+
+// String is different for different keys.
+func (k tokenKey) String() string {
+	return strings.Join([]string{strconv.Itoa(k.account), k.realm, k.service, k.scope}, "\n")
 }
 
 // token is what a token service gave.
@@ -120,7 +128,7 @@ func (r *Registry) token(ctx context.Context, e *endpoint, key tokenKey) (string
 	if ok && !old {
 		return value, nil
 	}
-	flight := r.tokens.flights.DoChan(key.realm+"\n"+key.service+"\n"+key.scope, func() (any, error) {
+	flight := r.tokens.flights.DoChan(key.String(), func() (any, error) {
 		// Between the look above and here another exchange may have ended.
 		if value, ok, old := r.tokens.lookup(key); ok && !old {
 			return value, nil

@@ -24,8 +24,7 @@ func (c Config) Validate() error {
 			fault(fmt.Sprintf("endpoints[%d]", i), "%q %s", redacted(endpoint), reason)
 		}
 	}
-	c.Credentials.validate(fault)
-	c.validateCloud(fault)
+	c.validateAccounts(fault)
 	c.validateTrust(fault)
 	c.validateNumbers(fault)
 	validateGlobs("allow", c.Allow, fault)

@@ -7,6 +7,31 @@ import (
 	"mirror/internal/upstream/signin"
 )
 
+// validateAccounts checks the credentials of the one account, or of each of several.
+func (c Config) validateAccounts(fault faultFunc) {
+	if len(c.Accounts) > 0 && (c.Credentials != Credentials{}) {
+		fault("accounts", "credentials are there too: move them into the list, or leave one of the two out")
+	}
+	for _, one := range c.Identities() {
+		there := fault.at(one.Key)
+		if len(c.Accounts) > 0 && one.forms() == 0 {
+			there("credentials", "names none: write docker_config, username with password_file, helper, ecr, google or azure")
+			continue
+		}
+		one.validate(there)
+		alone := c
+		alone.Credentials, alone.Accounts = one.Credentials, nil
+		alone.validateCloud(there)
+	}
+}
+
+// at returns a function for what is said about credentials that stand under another key.
+func (f faultFunc) at(place string) faultFunc {
+	return func(key, format string, args ...any) {
+		f(place+strings.TrimPrefix(key, "credentials"), format, args...)
+	}
+}
+
 func (c Credentials) validate(fault faultFunc) {
 	switch forms := c.forms(); {
 	case forms > 1:
