@@ -113,7 +113,7 @@ func (s *serving) ended(want int) {
 
 // upstreamOf makes a registry the only upstream.
 func upstreamOf(origin *upstreamtest.Registry) string {
-	return fmt.Sprintf("upstreams=[{registry: docker.io, default: true, endpoints: [%q]}]", origin.URL)
+	return fmt.Sprintf("upstreams=[{registry: docker.io, default: true, endpoints: [%q]}, {registry: off.example, offline: true}]", origin.URL)
 }
 
 func TestServeDrainsOnSignal(t *testing.T) {

@@ -90,17 +90,19 @@ func writeUpstreams(out io.Writer, s admin.Status, now time.Time) {
 			left = fmt.Sprint(*u.RateLimitRemaining)
 		}
 		for _, e := range u.Endpoints {
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", u.Registry, e.URL, endpointState(e, now), left, e.LastError)
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", u.Registry, e.URL, endpointState(u, e, now), left, e.LastError)
 		}
 	}
 }
 
-// endpointState says in words what a breaker does, and for how long it has.
-func endpointState(e admin.EndpointStatus, now time.Time) string {
-	switch e.State {
-	case "closed":
+// endpointState says in words what a breaker does, and for how long it has, or that nothing is asked at all.
+func endpointState(u admin.UpstreamStatus, e admin.EndpointStatus, now time.Time) string {
+	switch {
+	case u.Offline:
+		return "offline"
+	case e.State == "closed":
 		return "works"
-	case "open":
+	case e.State == "open":
 		return "left alone for " + readableAge(now, e.Since)
 	}
 	return "being tried"

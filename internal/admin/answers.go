@@ -66,6 +66,7 @@ type FillStatus struct {
 type UpstreamStatus struct {
 	Registry           string           `json:"registry"`
 	Available          bool             `json:"available"`
+	Offline            bool             `json:"offline,omitempty"`
 	RateLimitRemaining *int             `json:"rate_limit_remaining,omitempty"`
 	Endpoints          []EndpointStatus `json:"endpoints"`
 }

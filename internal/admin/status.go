@@ -66,7 +66,7 @@ func fillStatus(fills []mirror.Fill) []FillStatus {
 func upstreamStatus(all []upstream.Health) []UpstreamStatus {
 	described := make([]UpstreamStatus, len(all))
 	for i, h := range all {
-		described[i] = UpstreamStatus{Registry: h.Registry, Available: h.Available, Endpoints: endpointStatus(h.Endpoints)}
+		described[i] = UpstreamStatus{Registry: h.Registry, Available: h.Available, Offline: h.Offline, Endpoints: endpointStatus(h.Endpoints)}
 		if h.RateLimitRemaining >= 0 {
 			described[i].RateLimitRemaining = &h.RateLimitRemaining
 		}

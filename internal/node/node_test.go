@@ -172,6 +172,9 @@ func TestOffline(t *testing.T) {
 	if status, body := get(t, second.AdminAddr(), "/readyz"); status != http.StatusOK {
 		t.Errorf("/readyz: got %d, %s, want 200", status, body)
 	}
+	if _, body := get(t, second.AdminAddr(), "/api/v1/status"); !bytes.Contains(body, []byte(`"available":false,"offline":true`)) {
+		t.Errorf("/api/v1/status: %s", body)
+	}
 	if n := len(origin.Requests()); n != 0 {
 		t.Errorf("%d requests went to a registry that is offline", n)
 	}

@@ -6,6 +6,8 @@ import "time"
 type Health struct {
 	Registry  string
 	Available bool
+	// Offline tells that the configuration keeps the upstream from being asked.
+	Offline   bool
 	Endpoints []EndpointHealth
 	// RateLimitRemaining is the last number of requests that the upstream said are left, or -1 when it never did.
 	RateLimitRemaining int
@@ -23,7 +25,7 @@ type EndpointHealth struct {
 
 // Health returns how the upstream is doing, from memory.
 func (r *Registry) Health() Health {
-	h := Health{Registry: r.name, Available: r.Available(), RateLimitRemaining: int(r.remaining.Load())}
+	h := Health{Registry: r.name, Available: r.Available(), Offline: r.Offline(), RateLimitRemaining: int(r.remaining.Load())}
 	for _, e := range r.endpoints {
 		state, since, last := e.breaker.snapshot()
 		endpoint := EndpointHealth{URL: redactedURL(e.url), State: state.String(), Since: since}
