@@ -141,9 +141,5 @@ func (m *Mirror) askList(ctx context.Context, key listName, servable bool, ask a
 	if m.silent.has(key.repo.Registry) {
 		patience = 0
 	}
-	body, err := f.waitFor(ctx, patience)
-	if ctx.Err() == nil && silence(err) {
-		m.silent.add(key.repo.Registry, struct{}{}, silentFor)
-	}
-	return body, err
+	return f.waitFor(ctx, patience) // that a long list takes time says nothing of the registry
 }

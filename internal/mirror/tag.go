@@ -42,8 +42,8 @@ func (m *Mirror) byTag(ctx context.Context, up *upstream.Registry, key tagName) 
 	if known && up.Offline() {
 		return m.stale(ctx, up, key, tag, unasked(up))
 	}
-	trust := m.trusted(up, key, tag, known)
-	switch trust {
+	believed := m.trusted(up, key, tag, known)
+	switch believed {
 	case ending:
 		m.checkAhead(ctx, up, key, tag)
 		return m.named(ctx, up, key, tag)
@@ -53,7 +53,7 @@ func (m *Mirror) byTag(ctx context.Context, up *upstream.Registry, key tagName) 
 	if err := m.refusal(key.manifest()); err != nil {
 		return nil, err
 	}
-	switch trust {
+	switch believed {
 	case limited:
 		return m.stale(ctx, up, key, tag, unasked(up))
 	case spared:
@@ -155,10 +155,10 @@ func (m *Mirror) startCheck(ctx context.Context, up *upstream.Registry, key tagN
 }
 
 // trouble notes that a known tag could not be checked. When there was no answer at all, nobody waits for the registry's
-// other tags either.
+// other tags either; that a new manifest is slow to come is no silence.
 func (m *Mirror) trouble(key tagName, err error) {
 	m.troubled.add(key, struct{}{}, min(max(troubleFor, upstream.RetryAfter(err)), troubleLimit))
-	if silence(err) {
+	if silence(err) && !m.moving.has(key) {
 		m.silent.add(key.repo.Registry, struct{}{}, silentFor)
 	}
 }
