@@ -194,7 +194,7 @@ func (c *Cache) Fill(r Request) (b *Blob, joined bool, err error) {
 		if !errors.Is(err, ErrNotFound) {
 			return b, true, err
 		}
-		b, err = c.start(r)
+		b, err = c.start(r, false)
 		if b != nil || err != nil {
 			return b, false, err
 		}
@@ -202,7 +202,7 @@ func (c *Cache) Fill(r Request) (b *Blob, joined bool, err error) {
 }
 
 // start starts a fill, unless the content has come into the table since it was looked up; then both results are nil.
-func (c *Cache) start(r Request) (*Blob, error) {
+func (c *Cache) start(r Request, ahead bool) (*Blob, error) {
 	c.closing.RLock()
 	defer c.closing.RUnlock()
 	if c.closed {
@@ -215,7 +215,7 @@ func (c *Cache) start(r Request) (*Blob, error) {
 		return nil, nil
 	}
 	f := c.newFill(r, s.takePart(r.Digest))
-	f.readers = 1
+	f.readers, f.ahead = 1, ahead
 	s.fills[r.Digest] = f
 	c.fills.Add(1)
 	c.running.Add(1)

@@ -102,6 +102,8 @@ type fill struct {
 	changed    chan struct{} // closed and replaced on each change that a sleeper may care for
 	sleepers   int
 	readers    int
+	// ahead: nobody has asked for the content yet; the one reader there may be is who has started it (ahead.go).
+	ahead bool
 }
 
 // wait is a reader that sleeps until the byte at pos is there; it wants bytes up to end.
@@ -338,6 +340,7 @@ func (f *fill) attach() bool {
 		return false
 	}
 	f.readers++
+	f.askedLocked()
 	return true
 }
 

@@ -31,6 +31,10 @@ type Progress struct {
 	Received int64
 	// Readers is how many clients are waiting for it.
 	Readers int
+	// Ahead: nobody has asked for it yet (FillAhead).
+	Ahead bool
+	// Fetches is how many requests to the source are running for it, each on a connection of its own.
+	Fetches int
 }
 
 // Filling returns the fills that are running, in no order.
@@ -43,7 +47,10 @@ func (c *Cache) Filling() []Progress {
 func (f *fill) progress() Progress {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := Progress{Digest: f.request.Digest, Size: f.length, Readers: f.readers}
+	p := Progress{Digest: f.request.Digest, Size: f.length, Readers: f.readers, Ahead: f.ahead, Fetches: len(f.fetches)}
+	if f.ahead {
+		p.Readers = 0
+	}
 	if f.part != nil {
 		p.Size, p.Received = f.part.size, f.part.present.total()
 	}

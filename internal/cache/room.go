@@ -59,6 +59,16 @@ func (r *room) lacking() int64 {
 	return r.taken + 2*r.ahead - r.limit
 }
 
+// pressedBy returns how much would be evicted, in the end, for n bytes more: nothing as long as what is kept free stays free.
+func (r *room) pressedBy(n int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken+n+r.ahead <= r.limit {
+		return 0
+	}
+	return r.taken + n + 2*r.ahead - r.limit
+}
+
 // hold accounts for content found at start, limit or not.
 func (r *room) hold(n int64) {
 	r.mu.Lock()

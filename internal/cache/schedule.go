@@ -73,10 +73,10 @@ func (f *fill) shareLocked() (at int64, ok bool) {
 	return at, ok
 }
 
-// parallelLocked reports whether the content may be fetched over several connections: it is long, and its source has
-// ranges, as far as known. A length that is only claimed will do.
+// parallelLocked reports whether the content may be fetched over several connections: somebody wants it, it is long, and
+// its source has ranges, as far as known. A length that is only claimed will do.
 func (f *fill) parallelLocked() bool {
-	return f.request.Fetches > 1 && !f.sequential && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
+	return f.request.Fetches > 1 && !f.sequential && !f.ahead && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
 }
 
 // segmentEndLocked returns where a fetch that begins at at should end. The last segments are shorter, so that all connections

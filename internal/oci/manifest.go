@@ -34,7 +34,9 @@ type Manifest struct {
 	// Descriptors with URLs (they live elsewhere), with an unsupported digest (nobody could verify them) and with a size
 	// that cannot be true are left out, and so is the subject, which need not exist.
 	Children []Descriptor
-	Subject  Descriptor
+	// Platforms says for which platform each child of an index is, as far as the index tells.
+	Platforms map[Digest]Platform
+	Subject   Descriptor
 }
 
 // manifestJSON is the union of the formats, with digests as text so that a foreign algorithm in one child does not
@@ -55,6 +57,8 @@ type descriptorJSON struct {
 	Digest    string   `json:"digest"`
 	Size      int64    `json:"size"`
 	URLs      []string `json:"urls"`
+	// Platform is read by itself, so that a strange one does not make the whole unreadable.
+	Platform json.RawMessage `json:"platform"`
 }
 
 // parse returns the descriptor as a value. A media type that is none becomes empty. Some builders leave the size out,
@@ -105,6 +109,7 @@ func ParseManifest(declared string, body []byte) (Manifest, error) {
 	m.Config, _ = raw.Config.parse()
 	m.Subject, _ = raw.Subject.parse()
 	m.Children = raw.children()
+	m.Platforms = raw.platforms()
 	return m, nil
 }
 
@@ -123,6 +128,24 @@ func (raw *manifestJSON) children() []Descriptor {
 		add(&raw.Manifests[i])
 	}
 	return children
+}
+
+// platforms returns the platforms of an index's manifests that are one.
+func (raw *manifestJSON) platforms() map[Digest]Platform {
+	var platforms map[Digest]Platform
+	for i := range raw.Manifests {
+		d := &raw.Manifests[i]
+		child, ok := d.parse()
+		platform := parsePlatform(d.Platform)
+		if !ok || !platform.known() {
+			continue
+		}
+		if platforms == nil {
+			platforms = make(map[Digest]Platform)
+		}
+		platforms[child.Digest] = platform
+	}
+	return platforms
 }
 
 // manifestType decides what a manifest is (protocol rule: what is declared counts unless it is generic).

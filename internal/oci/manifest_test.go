@@ -166,3 +166,32 @@ func FuzzParseManifest(f *testing.F) {
 		}
 	})
 }
+
+func TestParseManifestPlatforms(t *testing.T) {
+	f := func(platform, want string) {
+		t.Helper()
+		body := fmt.Sprintf(`{"manifests": [{"digest": %q, "size": 5, "platform": %s}]}`, hello256, platform)
+		m, err := oci.ParseManifest(oci.MediaTypeImageIndex, []byte(body))
+		if err != nil {
+			t.Fatalf("%s: %v", platform, err)
+		}
+		got := ""
+		for d, p := range m.Platforms {
+			got += p.String()
+			if d.String() != hello256 {
+				t.Errorf("%s is said of %s", platform, d)
+			}
+		}
+		if got != want || len(m.Children) != 1 {
+			t.Errorf("platform %s is %q, want %q; the index has %d children", platform, got, want, len(m.Children))
+		}
+	}
+	f(`{"os": "linux", "architecture": "amd64"}`, "linux/amd64")
+	f(`{"os": "linux", "architecture": "arm", "variant": "v7", "os.features": ["x"]}`, "linux/arm/v7")
+	f(`{"os": "unknown", "architecture": "unknown"}`, "")
+	f(`{"architecture": "amd64"}`, "")
+	f(`{"os": 7}`, "")
+	f(`"linux/amd64"`, "")
+	f(`null`, "")
+	f(`{"os": "`+strings.Repeat("x", 65)+`", "architecture": "amd64"}`, "")
+}
