@@ -36,6 +36,8 @@ type Config struct {
 	Offline bool `yaml:"offline"`
 	// Tags says how long a tag is believed.
 	Tags Freshness `yaml:"tags"`
+	// Prefetch lets the mirror fetch what a client that is pulling an image will ask for next.
+	Prefetch bool `yaml:"prefetch"`
 	// Limits bound what this registry is asked for.
 	Limits Limits `yaml:"limits"`
 	// Allow lists patterns of repositories that may be pulled; empty means all. "*" stands for any part of one name
@@ -102,11 +104,15 @@ var dockerHubAliases = []string{"index.docker.io", "registry-1.docker.io", "regi
 // docker.io the default.
 func DefaultConfigs() []Config {
 	hub := Config{Registry: dockerHub, Default: true, Endpoints: []string{"https://registry-1.docker.io"}}
-	configs := []Config{hub.WithDefaults()}
+	configs := []Config{hub}
 	for _, registry := range []string{
 		"ghcr.io", "quay.io", "registry.k8s.io", "gcr.io", "mcr.microsoft.com", "public.ecr.aws", "registry.gitlab.com",
 	} {
-		configs = append(configs, Config{Registry: registry}.WithDefaults())
+		configs = append(configs, Config{Registry: registry})
+	}
+	for i := range configs {
+		configs[i].Prefetch = Defaults().Prefetch
+		configs[i] = configs[i].WithDefaults()
 	}
 	return configs
 }
@@ -114,12 +120,15 @@ func DefaultConfigs() []Config {
 // Defaults returns what an upstream has that says nothing but its name.
 func Defaults() Config {
 	return Config{
+		Prefetch: true,
+
 		Tags:   Freshness{FreshFor: time.Minute, StaleFor: 168 * time.Hour, MissingFor: 30 * time.Second},
 		Limits: Limits{Connections: 64, BlobConnections: 4},
 	}
 }
 
-// WithDefaults returns c with every zero value that has a default filled in, those of Tags included.
+// WithDefaults returns c with every zero value that has a default filled in, those of Tags included. Switches stay as they
+// are.
 func (c Config) WithDefaults() Config {
 	standard := Defaults()
 	c.Tags.FreshFor = orDefault(c.Tags.FreshFor, standard.Tags.FreshFor)

@@ -2,9 +2,7 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -18,21 +16,18 @@ type limits struct {
 	requests  *rate.Limiter
 	bandwidth *rate.Limiter
 	// connections has a place for each call that may be under way at once.
-	connections places
+	connections *places
 	// transfers has a place for each blob that may be on its way at once. They are fewer than the connections, so that
 	// the check of a tag never waits behind layers.
-	transfers places
+	transfers *places
 	// perBlob is how many connections one blob may take.
 	perBlob int
 }
 
-// places is a semaphore. Whoever holds a place when the limits are reloaded gives it back to the old one.
-type places chan struct{}
-
 func newLimits(c Limits) *limits {
 	l := &limits{
-		connections: make(places, max(1, c.Connections)),
-		transfers:   make(places, max(1, c.Connections-max(1, c.Connections/8))),
+		connections: newPlaces(c.Connections),
+		transfers:   newPlaces(c.Connections - max(1, c.Connections/8)),
 		perBlob:     c.BlobConnections,
 	}
 	if c.Requests > 0 {
@@ -71,23 +66,11 @@ func (l *limits) request(ctx context.Context) error {
 	return nil
 }
 
-// errBusy: the request never got as far as a connection. That says nothing about the endpoint.
-var errBusy = fmt.Errorf("%w: every connection that limits.connections allows is in use", ErrTimeout)
-
-// take waits for a place, for as long as patience and ctx allow. release gives it back; more than once is harmless.
-func (p places) take(ctx context.Context, patience time.Duration) (release func(), err error) {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case p <- struct{}{}:
-		return sync.OnceFunc(func() { <-p }), nil
-	case <-timer.C:
-	case <-ctx.Done():
-		if errors.Is(context.Cause(ctx), context.Canceled) {
-			return nil, context.Canceled
-		}
-	}
-	return nil, errBusy
+// spare reports whether nobody waits for what is limited, and less than half of the transfers that there may be are on their
+// way: the other half is for clients that come.
+func (l *limits) spare() bool {
+	return l.connections.waiting() == 0 && l.transfers.waiting() == 0 && l.transfers.inUse() < l.transfers.most()/2 &&
+		(l.requests == nil || l.requests.Tokens() >= 1) && (l.bandwidth == nil || l.bandwidth.Tokens() >= 0)
 }
 
 // share is how many bytes are read at a time within a bandwidth. Transfers take turns, so equal turns are equal shares,

@@ -111,6 +111,9 @@ func (r *Registry) Anonymous() bool { return r.config.anonymous() }
 // Offline reports whether the configuration keeps the mirror from asking this registry.
 func (r *Registry) Offline() bool { return r.config.Offline }
 
+// Prefetch reports whether the configuration lets the mirror fetch what will be asked for next.
+func (r *Registry) Prefetch() bool { return r.config.Prefetch }
+
 // Allows reports whether allow and deny of the configuration let the repository be pulled.
 func (r *Registry) Allows(name string) bool { return r.rules.allows(name) }
 

@@ -371,7 +371,7 @@ func TestReloadedLimits(t *testing.T) {
 		}
 	}
 	_ = stalled.Close()
-	if n := len(r.limits.Load().connections); n != 0 {
+	if n := r.limits.Load().connections.inUse(); n != 0 {
 		t.Errorf("%d places are taken, want none", n)
 	}
 }

@@ -1,0 +1,38 @@
+package upstream
+
+import (
+	"slices"
+	"time"
+)
+
+// Spare reports whether work that nobody waits for may begin: the registry may be asked, answers as far as is known, has
+// much of its rate limit left, and nobody waits for a connection or for another limit of ours. It costs no I/O.
+func (r *Registry) Spare() bool {
+	return r.Thrives() && r.limits.Load().spare()
+}
+
+// Thrives reports whether some endpoint has nothing against requests: its breaker is closed, and it has told none of the
+// accounts in use to wait;
+// and whether more of the rate limit is left than what is kept for those who wait. A registry that is offline never does.
+func (r *Registry) Thrives() bool {
+	if r.config.Offline || !r.Budget().ForBackground() {
+		return false
+	}
+	now := time.Now()
+	accounts := r.inUse(now)
+	return slices.ContainsFunc(r.endpoints, func(e *endpoint) bool {
+		return e.breaker.closed() && !slices.ContainsFunc(accounts, func(a *account) bool { return e.allowances[a.place].paused(now) })
+	})
+}
+
+// paused reports whether requests of any class are held back.
+func (a *allowance) paused(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.pauses {
+		if now.Before(a.pauses[i].until) {
+			return true
+		}
+	}
+	return false
+}
