@@ -35,6 +35,7 @@ func (m *Mirror) Blob(ctx context.Context, repo oci.Repository, d oci.Digest) (*
 		return nil, fmt.Errorf("blob %s of %s: %w", d, repo, m.offline(repo, oci.Reference{Digest: d}, err))
 	}
 	m.metrics.lookup(blobKind, b.Outcome, b.Source)
+	m.prefetch.unread.asked(d)
 	return b, nil
 }
 
@@ -140,6 +141,10 @@ func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repos
 		return nil, err
 	}
 	m.catalog.SetLinks(repo, map[oci.Digest]catalog.Link{d: {Size: b.Size(), Confirmed: true}})
+	if up.Prefetch() {
+		detached := m.detached(ctx)
+		m.running.Go(func() { m.lookAhead(detached, up, repo, d) })
+	}
 	return b, nil
 }
 

@@ -11,9 +11,10 @@ const (
 	kinds
 )
 
-// metrics counts lookups. The children are resolved once, so that counting is one atomic addition.
+// metrics counts lookups, and what is fetched ahead. The children of lookups are resolved once, so that counting is one atomic addition.
 type metrics struct {
-	lookups [kinds][outcomes][sources]prometheus.Counter
+	lookups                  [kinds][outcomes][sources]prometheus.Counter
+	prefetched, prefetchUsed *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -21,8 +22,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "mirror_lookups_total",
 		Help: "Content lookups, by kind, outcome and source of the bytes. Each valid manifest or blob request, HEAD included, is one; one that ends in an error counts as a miss from upstream.",
 	}, []string{"kind", "outcome", "source"})
-	reg.MustRegister(lookups)
-	m := new(metrics)
+	m := &metrics{
+		prefetched: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mirror_prefetched_bytes_total",
+			Help: "Bytes of blobs that the mirror began to fetch before anybody had asked for them.",
+		}, []string{"upstream"}),
+		prefetchUsed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mirror_prefetch_used_bytes_total",
+			Help: "Those of mirror_prefetched_bytes_total that a client asked for within an hour.",
+		}, []string{"upstream"}),
+	}
+	reg.MustRegister(lookups, m.prefetched, m.prefetchUsed)
 	for k, name := range [kinds]string{"manifest", "blob"} {
 		for o := range outcomes {
 			for s := range sources {

@@ -47,6 +47,9 @@ type Mirror struct {
 	refused      *memo[name, error]       // what upstream said is not there, or not for us
 	refusedLists *memo[listName, error]
 
+	habits   habits
+	prefetch *prefetcher
+
 	managing sync.Mutex // one change by an operator at a time: each looks at everything before it acts
 
 	log     *slog.Logger
@@ -88,6 +91,7 @@ func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 		refused: newMemo[name, error](), refusedLists: newMemo[listName, error](),
 		log: log, noStore: throttle{every: time.Minute}, metrics: newMetrics(reg),
 	}
+	m.prefetch = newPrefetcher(m)
 	for _, r := range parts.Upstreams.All() {
 		m.registries[r.Name()] = r
 		m.open = m.open && r.Anonymous()
@@ -99,6 +103,7 @@ func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 
 // Close ends what runs in the background and waits for it. No other method may be called any more.
 func (m *Mirror) Close() {
+	m.prefetch.close()
 	m.cancel()
 	m.running.Wait()
 }

@@ -171,6 +171,9 @@ func genericType(t string) bool {
 	return t == "text/plain" || t == "application/json" || t == MediaTypeOctetStream
 }
 
+// IsIndexType reports whether t is the type of an index, whose children are manifests.
+func IsIndexType(t string) bool { return t == MediaTypeImageIndex || t == MediaTypeDockerList }
+
 // IsManifestType reports whether t is the type of a manifest or index that this program understands.
 func IsManifestType(t string) bool {
 	switch t {

@@ -57,6 +57,7 @@ type options struct {
 	memory units.Bytes   // longest blob in memory
 	fresh  time.Duration // how long a tag of docker.io is fresh
 	level  slog.Level    // of the log; everything when zero
+	ahead  bool          // docker.io fetches ahead
 }
 
 func newHarness(t testing.TB) *harness { return newHarnessWith(t, options{}) }
@@ -96,6 +97,7 @@ func (h *harness) newMirror(o options) *mirror.Mirror {
 	t.Cleanup(func() { _ = names.Close() })
 	hub := upstream.Config{Registry: "docker.io", Default: true, Endpoints: []string{h.hub.URL}}.WithDefaults()
 	ghcr := upstream.Config{Registry: "ghcr.io", Hosts: []string{"ghcr.test"}, Endpoints: []string{h.ghcr.URL}}.WithDefaults()
+	hub.Prefetch = o.ahead
 	if o.fresh != 0 {
 		hub.Tags.FreshFor = o.fresh
 	}

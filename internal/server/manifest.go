@@ -26,6 +26,9 @@ func (s *Server) serveManifest(ctx context.Context, x *exchange) error {
 		x.sendNotModified()
 		return nil
 	}
+	if !x.isHead() {
+		s.mirror.Pulled(ctx, x.route.repository, m)
+	}
 	x.ctx.Response.Header.SetContentType(d.MediaType)
 	x.sendManifest(m.Body)
 	return nil

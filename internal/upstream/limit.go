@@ -66,11 +66,14 @@ func (l *limits) request(ctx context.Context) error {
 	return nil
 }
 
-// spare reports whether nobody waits for what is limited, and less than half of the transfers that there may be are on their
-// way: the other half is for clients that come.
-func (l *limits) spare() bool {
-	return l.connections.waiting() == 0 && l.transfers.waiting() == 0 && l.transfers.inUse() < l.transfers.most()/2 &&
-		(l.requests == nil || l.requests.Tokens() >= 1) && (l.bandwidth == nil || l.bandwidth.Tokens() >= 0)
+// spare returns how many transfers may begin that nobody waits for. It leaves half of all to clients that come, and none may
+// while anybody waits for what is limited.
+func (l *limits) spare() int {
+	if l.connections.waiting() > 0 || l.transfers.waiting() > 0 ||
+		l.requests != nil && l.requests.Tokens() < 1 || l.bandwidth != nil && l.bandwidth.Tokens() < 0 {
+		return 0
+	}
+	return max(0, l.transfers.most()/2-l.transfers.inUse())
 }
 
 // share is how many bytes are read at a time within a bandwidth. Transfers take turns, so equal turns are equal shares,

@@ -5,10 +5,13 @@ import (
 	"time"
 )
 
-// Spare reports whether work that nobody waits for may begin: the registry may be asked, answers as far as is known, has
-// much of its rate limit left, and nobody waits for a connection or for another limit of ours. It costs no I/O.
-func (r *Registry) Spare() bool {
-	return r.Thrives() && r.limits.Load().spare()
+// Spare returns how many transfers may begin that nobody waits for. It is none while the registry does not thrive, and while
+// somebody waits for a connection or for another limit of ours. It costs no I/O.
+func (r *Registry) Spare() int {
+	if !r.Thrives() {
+		return 0
+	}
+	return r.limits.Load().spare()
 }
 
 // Thrives reports whether some endpoint has nothing against requests: its breaker is closed, and it has told none of the
