@@ -12,11 +12,12 @@ const (
 	// announceFor is how long after a client has got a manifest a request for one of its layers counts as its pull. Clients
 	// ask within seconds; the rest is for slow ones.
 	announceFor = 5 * time.Minute
-	// maxHabits bounds the repositories about which anything is remembered, and the others what is remembered of each.
-	maxHabits    = 4096
+	// maxHabits bounds the repositories about which anything is remembered, and the others what is remembered of each: some
+	// ten megabytes in all, at worst. The longest indexes in use have some twenty children.
+	maxHabits    = 2048
 	maxAnnounced = 8
 	maxAsked     = 4
-	maxChildren  = 256
+	maxChildren  = 64
 )
 
 // habits remembers, in memory and for a while, what clients have got of each repository, because that says what they will

@@ -12,6 +12,10 @@ import (
 // clients wait for it before they ask for the rest.
 const smallAhead = 1 << 20
 
+// longestAhead is up to which length in bytes content is fetched ahead. No layer is so long, but a manifest may say anything,
+// and sums of it must not overflow.
+const longestAhead = 1 << 40
+
 // Pulled notes that a client is about to get the body of a manifest, which says what it may ask for next. What only tells
 // whether there is something new, a HEAD or a 304, is no reason to call it.
 func (m *Mirror) Pulled(ctx context.Context, repo oci.Repository, manifest *Manifest) {
@@ -75,7 +79,7 @@ func (m *Mirror) lookAhead(ctx context.Context, up *upstream.Registry, repo oci.
 			continue
 		}
 		if m.habits.use(repo, d) {
-			m.prefetch.add(m.detached(ctx), up, repo, wanted)
+			m.prefetch.add(ctx, up, repo, wanted)
 		}
 		return
 	}
@@ -102,7 +106,7 @@ func next(m oci.Manifest, asked oci.Digest, here func(oci.Digest) bool) (wanted 
 	}
 	known := map[oci.Digest]bool{asked: true, {}: true}
 	for _, d := range append([]oci.Descriptor{m.Config}, layers[at+1:]...) {
-		if !known[d.Digest] && !here(d.Digest) {
+		if !known[d.Digest] && d.Size <= longestAhead && !here(d.Digest) {
 			wanted = append(wanted, d)
 		}
 		known[d.Digest] = true

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"mirror/internal/oci"
 )
@@ -54,6 +56,17 @@ func TestNext(t *testing.T) {
 	f("ABDE", "A", "BDE", "")
 	f("ABD", "X", "", "?")
 	f("ABD", "c", "", "?")
+}
+
+// A manifest that names a layer longer than any is believed in the rest.
+func TestNextOfAbsurdLength(t *testing.T) {
+	m := oci.Manifest{MediaType: oci.MediaTypeImageManifest, Children: []oci.Descriptor{
+		{Digest: named("a"), Size: 5}, {Digest: named("b"), Size: math.MaxInt64}, {Digest: named("d"), Size: 5},
+	}}
+	wanted, ok := next(m, named("a"), func(oci.Digest) bool { return false })
+	if !ok || len(wanted) != 1 || wanted[0].Digest != named("d") {
+		t.Errorf("got %v, want the last layer", wanted)
+	}
 }
 
 func TestNextOfAnIndex(t *testing.T) {
@@ -152,6 +165,10 @@ func TestUnread(t *testing.T) {
 			t.Error("what nobody has asked for is fetched ahead again")
 		}
 		time.Sleep(unreadFor)
+		u.asked(named("a"))
+		if got := testutil.ToFloat64(u.metrics.prefetchUsed); got != 5 {
+			t.Errorf("%v bytes were used, want the five that were asked for in time", got)
+		}
 		if !u.expect(named("a")) {
 			t.Error("it is never tried again")
 		}

@@ -21,7 +21,7 @@ type unread struct {
 	metrics *metrics
 	some    atomic.Int64 // how much there is: most hits have nothing to look for
 
-	mu    sync.Mutex // guards watched
+	mu    sync.Mutex // guards watch
 	watch map[oci.Digest]*expected
 }
 
@@ -54,7 +54,7 @@ func (u *unread) makeRoomLocked(now time.Time) bool {
 		return true
 	}
 	for d, e := range u.watch {
-		if now.Sub(e.since) > unreadFor {
+		if now.Sub(e.since) >= unreadFor {
 			delete(u.watch, d)
 		}
 	}
@@ -79,7 +79,12 @@ func (u *unread) asked(d oci.Digest) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if e := u.watch[d]; e != nil {
+	e := u.watch[d]
+	switch {
+	case e == nil:
+	case time.Since(e.since) >= unreadFor:
+		u.forgetLocked(d)
+	default:
 		e.asked = true
 		u.settleLocked(d, e)
 	}

@@ -77,13 +77,6 @@ func (b *breaker) ready() bool {
 	return b.state == breakerClosed || b.state == breakerOpen && time.Since(b.since) >= b.pause
 }
 
-// closed reports whether requests flow.
-func (b *breaker) closed() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.state == breakerClosed
-}
-
 // enter changes the state. The caller holds the lock.
 func (b *breaker) enter(s breakerState) { b.state, b.since = s, time.Now() }
 

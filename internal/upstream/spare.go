@@ -14,9 +14,9 @@ func (r *Registry) Spare() int {
 	return r.limits.Load().spare()
 }
 
-// Thrives reports whether some endpoint has nothing against requests: its breaker is closed, and it has told none of the
-// accounts in use to wait;
-// and whether more of the rate limit is left than what is kept for those who wait. A registry that is offline never does.
+// Thrives reports whether some endpoint has nothing against requests: its breaker is closed, it has told none of the accounts
+// in use to wait, and more of the rate limit is left than what is kept for those who wait. A registry that is offline never
+// does.
 func (r *Registry) Thrives() bool {
 	if r.config.Offline || !r.Budget().ForBackground() {
 		return false
@@ -24,7 +24,8 @@ func (r *Registry) Thrives() bool {
 	now := time.Now()
 	accounts := r.inUse(now)
 	return slices.ContainsFunc(r.endpoints, func(e *endpoint) bool {
-		return e.breaker.closed() && !slices.ContainsFunc(accounts, func(a *account) bool { return e.allowances[a.place].paused(now) })
+		state, _, _ := e.breaker.snapshot()
+		return state == breakerClosed && !slices.ContainsFunc(accounts, func(a *account) bool { return e.allowances[a.place].paused(now) })
 	})
 }
 
