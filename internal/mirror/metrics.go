@@ -11,7 +11,8 @@ const (
 	kinds
 )
 
-// metrics counts lookups, and what is fetched ahead. The children of lookups are resolved once, so that counting is one atomic addition.
+// metrics counts lookups, and what is fetched ahead. The children of lookups are resolved once, so that counting is one atomic
+// addition.
 type metrics struct {
 	lookups                  [kinds][outcomes][sources]prometheus.Counter
 	prefetched, prefetchUsed *prometheus.CounterVec

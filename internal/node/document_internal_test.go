@@ -136,6 +136,8 @@ func kindOf(name string) string {
 	switch {
 	case strings.HasSuffix(name, "_total"):
 		return "counter"
+	case strings.HasSuffix(name, "_timestamp_seconds"):
+		return "gauge"
 	case strings.HasSuffix(name, "_seconds"):
 		return "histogram"
 	default:

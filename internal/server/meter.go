@@ -68,7 +68,7 @@ func (m *meter) begin() {
 func (m *meter) wrote(n int64) {
 	m.left -= n
 	m.rec.sent += n
-	m.server.metrics.served(m.rec.source, n)
+	m.server.metrics.served(m.rec, n)
 }
 
 // bounded cuts a reader to what may still be written. A reader that is bounded already is passed on as it is:

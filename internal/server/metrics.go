@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ type metrics struct {
 	requests     *prometheus.CounterVec
 	byCode       [kinds][methods][statusCodes]atomic.Pointer[prometheus.Counter]
 	servedBytes  [sources]prometheus.Counter
+	servedOf     *prometheus.CounterVec
+	byUpstream   sync.Map // prometheus.Counter by the name of an upstream: children of servedOf
 	firstBytes   [outcomes]prometheus.Observer
 	connections  prometheus.Gauge
 	refusedTotal prometheus.Counter
@@ -39,6 +42,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Help: "Answered requests of the registry API, counted when the status is decided."}, []string{"kind", "method", "code"})
 	served := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirror_served_bytes_total",
 		Help: "Body bytes of manifests and blobs sent to clients, by where the content came from."}, []string{"source"})
+	servedOf := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirror_upstream_served_bytes_total",
+		Help: "Body bytes of manifests and blobs sent to clients, by the upstream that they asked for them."}, []string{"upstream"})
 	firstByte := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mirror_first_byte_seconds",
 		Help:    "Time from a manifest or blob request to the first byte of its body, or to the headers of a HEAD answer.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25}}, []string{"outcome"})
@@ -47,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	cut := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirror_bodies_cut_total",
 		Help: "Bodies that ended before their length, because the client left or because the content failed."}, []string{"by"})
 	m := &metrics{
-		requests: requests,
+		requests: requests, servedOf: servedOf,
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mirror_connections",
 			Help: "Open connections of clients."}),
 		accessLost: prometheus.NewCounter(prometheus.CounterOpts{Name: "mirror_access_log_dropped_total",
@@ -65,7 +70,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for i := range m.firstBytes {
 		m.firstBytes[i] = firstByte.WithLabelValues(mirror.Outcome(i).String())
 	}
-	return m, register(reg, requests, served, firstByte, refused, cut, m.connections, m.accessLost, m.panics)
+	return m, register(reg, requests, served, servedOf, firstByte, refused, cut, m.connections, m.accessLost, m.panics)
 }
 
 func register(reg prometheus.Registerer, collectors ...prometheus.Collector) error {
@@ -96,9 +101,14 @@ func (m *metrics) firstByte(r *record) {
 	m.firstBytes[r.outcome].Observe(time.Since(r.started).Seconds())
 }
 
-// served counts body bytes.
-func (m *metrics) served(source mirror.Source, n int64) {
-	m.servedBytes[source].Add(float64(n))
+// served counts body bytes. Only what is configured is ever served, so the names of upstreams are few.
+func (m *metrics) served(r *record, n int64) {
+	m.servedBytes[r.source].Add(float64(n))
+	child, ok := m.byUpstream.Load(r.repository.Registry)
+	if !ok {
+		child, _ = m.byUpstream.LoadOrStore(r.repository.Registry, m.servedOf.WithLabelValues(r.repository.Registry))
+	}
+	child.(prometheus.Counter).Add(float64(n))
 }
 
 // ended counts a body that was cut short.

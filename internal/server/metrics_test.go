@@ -36,6 +36,7 @@ func TestMetrics(t *testing.T) {
 	f(1, "mirror_requests_total", "kind=other", "method=other", "code=405")
 	f(float64(5000+len(image.Manifest)), "mirror_served_bytes_total", "source=upstream")
 	f(float64(2*5000+10+len(image.Manifest)), "mirror_served_bytes_total")
+	f(float64(2*5000+10+len(image.Manifest)), "mirror_upstream_served_bytes_total", "upstream=docker.io")
 	// Manifest, two whole blobs, one HEAD, one part.
 	f(5, "mirror_first_byte_seconds")
 	f(2, "mirror_first_byte_seconds", "outcome=miss")

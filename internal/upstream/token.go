@@ -41,6 +41,7 @@ func (k tokenKey) String() string {
 // token is what a token service gave.
 type token struct {
 	value   string
+	fetched time.Time
 	ahead   time.Time // from then on, it is refreshed when it is used
 	expires time.Time // from then on, it is not used
 }
@@ -84,7 +85,9 @@ func (t *tokens) keep(key tokenKey, value string, life time.Duration) {
 		t.shrink()
 	}
 	now := time.Now()
-	t.kept[key] = token{value: value, ahead: now.Add(portion(life, tokenAhead)), expires: now.Add(portion(life, tokenUse))}
+	t.kept[key] = token{
+		value: value, fetched: now, ahead: now.Add(portion(life, tokenAhead)), expires: now.Add(portion(life, tokenUse)),
+	}
 }
 
 func (t *tokens) shrink() {

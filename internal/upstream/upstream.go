@@ -46,6 +46,10 @@ func New(cfgs []Config, version string, instanceID string, log *slog.Logger, reg
 		}
 		s.add(r)
 	}
+	if err := reg.Register(newConditions(s)); err != nil {
+		end()
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
 	return s, nil
 }
 
