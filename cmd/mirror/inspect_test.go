@@ -59,8 +59,8 @@ func TestInspection(t *testing.T) {
 	pullImage(t, s.base, "3.21", second)
 
 	f(0, `(?m)^disk +5.0 MiB in 4 blobs of 50.0 GiB$`, "", "status")
-	f(0, `(?m)^docker.io +`+origin.URL+` +works +- *$`, "", "status")
-	f(0, `(?m)^off.example +https://off.example +offline +- *$`, "", "status")
+	f(0, `(?m)^docker.io\n  endpoint +`+origin.URL+`  works\n  traffic +[\d.]+ MiB served, [\d.]+ \w+ fetched in \d+ requests, [\d.]+ \w+ saved$`, "", "status")
+	f(0, `(?m)^off.example\n  endpoint +https://off.example  offline$`, "", "status")
 	f(0, `^unpinned `+second.Digest.String()+`: 5.0 MiB in 4 blobs\n$`, "", "unpin", second.Digest.String())
 	f(0, `^removed docker.io/library/alpine: freed 5.0 MiB in 4 blobs\n$`, "", "remove", "--repository", "alpine")
 	asJSON(t, s.admin)

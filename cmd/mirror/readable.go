@@ -17,18 +17,23 @@ func readableSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", size, " KMGTP"[unit])
 }
 
-// readableAge writes how long ago a moment was in one unit, and a dash when there is none: "3m", "5h", "12d".
+// readableAge writes how long ago a moment was, and a dash when there is none.
 func readableAge(now, then time.Time) string {
-	age := now.Sub(then)
-	switch {
-	case then.IsZero():
+	if then.IsZero() {
 		return "-"
-	case age < time.Minute:
-		return fmt.Sprintf("%ds", max(0, int(age/time.Second)))
-	case age < time.Hour:
-		return fmt.Sprintf("%dm", int(age/time.Minute))
-	case age < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(age/time.Hour))
 	}
-	return fmt.Sprintf("%dd", int(age/(24*time.Hour)))
+	return readableDuration(now.Sub(then))
+}
+
+// readableDuration writes a duration in one unit: "3m", "5h", "12d". What is negative is "0s".
+func readableDuration(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d/time.Second)))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d/time.Minute))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d/time.Hour))
+	}
+	return fmt.Sprintf("%dd", int(d/(24*time.Hour)))
 }

@@ -25,7 +25,8 @@ func newStatus(logging *loggingFlags) *cobra.Command {
 		Use:   "status",
 		Short: "Show what a running mirror is doing",
 		Long: "Show what a running mirror holds in its tiers, how requests for content went since it started, what that saved its\n" +
-			"upstreams, what is being downloaded, and how the upstreams are doing.",
+			"upstreams, what is being downloaded, and how the upstreams are doing: which endpoints work, what each sent, what is under\n" +
+			"way, how the mirror is signed in, and how much of the rate limit is left.",
 		Args: cobra.NoArgs,
 		RunE: s.run,
 	}
@@ -72,38 +73,17 @@ func writeFills(out io.Writer, s admin.Status, _ time.Time) {
 	if len(s.Fills) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "\nDOWNLOAD\tRECEIVED\tOF\tREADERS\tREPOSITORIES")
+	fmt.Fprintln(out, "\nDOWNLOAD\tRECEIVED\tOF\tCONNECTIONS\tREADERS\tREPOSITORIES")
 	for _, f := range s.Fills {
 		size := "unknown"
 		if f.Size != nil {
 			size = readableSize(*f.Size)
 		}
-		fmt.Fprintf(out, "%.19s\t%s\t%s\t%d\t%s\n", f.Digest, readableSize(f.Received), size, f.Readers, strings.Join(f.Repositories, " "))
-	}
-}
-
-func writeUpstreams(out io.Writer, s admin.Status, now time.Time) {
-	fmt.Fprintln(out, "\nUPSTREAM\tENDPOINT\tSTATE\tREQUESTS LEFT\tLAST ERROR")
-	for _, u := range s.Upstreams {
-		left := "-"
-		if u.RateLimitRemaining != nil {
-			left = fmt.Sprint(*u.RateLimitRemaining)
+		readers := fmt.Sprint(f.Readers)
+		if f.Ahead {
+			readers = "ahead" // nobody has asked for it yet
 		}
-		for _, e := range u.Endpoints {
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", u.Registry, e.URL, endpointState(u, e, now), left, e.LastError)
-		}
+		fmt.Fprintf(out, "%.19s\t%s\t%s\t%d\t%s\t%s\n",
+			f.Digest, readableSize(f.Received), size, f.Connections, readers, strings.Join(f.Repositories, " "))
 	}
-}
-
-// endpointState says in words what a breaker does, and for how long it has, or that nothing is asked at all.
-func endpointState(u admin.UpstreamStatus, e admin.EndpointStatus, now time.Time) string {
-	switch {
-	case u.Offline:
-		return "offline"
-	case e.State == "closed":
-		return "works"
-	case e.State == "open":
-		return "left alone for " + readableAge(now, e.Since)
-	}
-	return "being tried"
 }

@@ -59,24 +59,9 @@ type FillStatus struct {
 	Size         *int64     `json:"size,omitempty"`
 	Received     int64      `json:"received"`
 	Readers      int        `json:"readers"`
+	Connections  int        `json:"connections"`     // over which it comes
+	Ahead        bool       `json:"ahead,omitempty"` // nobody has asked for it yet
 	Repositories []string   `json:"repositories"`
-}
-
-// UpstreamStatus is how an upstream is doing.
-type UpstreamStatus struct {
-	Registry           string           `json:"registry"`
-	Available          bool             `json:"available"`
-	Offline            bool             `json:"offline,omitempty"`
-	RateLimitRemaining *int             `json:"rate_limit_remaining,omitempty"`
-	Endpoints          []EndpointStatus `json:"endpoints"`
-}
-
-// EndpointStatus is the state of the circuit breaker before an endpoint: closed, open or probing.
-type EndpointStatus struct {
-	URL       string    `json:"url"`
-	State     string    `json:"state"`
-	Since     time.Time `json:"since"`
-	LastError string    `json:"last_error,omitempty"`
 }
 
 // TagList is a list of images.

@@ -135,8 +135,14 @@ func TestStatus(t *testing.T) {
 	if len(s.Fills) != 1 || s.Fills[0].Digest != other.Digest || *s.Fills[0].Size != 3<<20 || !slices.Equal(s.Fills[0].Repositories, []string{"docker.io/library/debian"}) {
 		t.Errorf("fills are %+v, want the layer", s.Fills)
 	}
+	if s.Fills[0].Connections != 1 || s.Fills[0].Ahead {
+		t.Errorf("the layer comes as %+v", s.Fills[0])
+	}
 	if len(s.Upstreams) != 1 || s.Upstreams[0].Registry != "docker.io" || s.Upstreams[0].Endpoints[0].State != "closed" {
 		t.Errorf("upstreams are %+v", s.Upstreams)
+	}
+	if u := s.Upstreams[0]; u.Requests < 5 || u.Traffic.Upstream != s.Traffic.Upstream || u.InFlight.InUse != 1 || u.Transfers.InUse != 1 {
+		t.Errorf("of the upstream, %d requests, %+v, %+v in flight, %+v transfers", u.Requests, u.Traffic, u.InFlight, u.Transfers)
 	}
 	origin.Stop() // which ends the fill
 }

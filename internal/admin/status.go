@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"mirror/internal/mirror"
-	"mirror/internal/upstream"
 )
 
 // status sums up what a mirror does. Its numbers are those of /metrics, so that the two never disagree.
@@ -17,7 +16,7 @@ func (a *api) status(m *mirror.Mirror, w http.ResponseWriter, r *http.Request) e
 	respond(w, http.StatusOK, Status{
 		Version: a.parts.Version, Started: a.parts.Started.UTC(),
 		Cache: cacheStatus(numbers), Lookups: lookupStatus(numbers), Traffic: trafficStatus(numbers),
-		Fills: fillStatus(m.Fills()), Upstreams: upstreamStatus(m.Upstreams()),
+		Fills: fillStatus(m.Fills()), Upstreams: upstreamStatus(m.Upstreams(), numbers),
 	})
 	return nil
 }
@@ -41,15 +40,17 @@ func lookupStatus(n numbers) LookupStatus {
 }
 
 func trafficStatus(n numbers) TrafficStatus {
-	served, received := n.sum("mirror_served_bytes_total"), n.sum("mirror_upstream_bytes_total")
-	return TrafficStatus{Served: served, Upstream: received, Saved: served - received}
+	return traffic(n.sum("mirror_served_bytes_total"), n.sum("mirror_upstream_bytes_total"))
 }
 
 // fillStatus describes fills, those first that have the most readers.
 func fillStatus(fills []mirror.Fill) []FillStatus {
 	all := make([]FillStatus, len(fills))
 	for i, f := range fills {
-		all[i] = FillStatus{Digest: f.Digest, Received: f.Received, Readers: f.Readers, Repositories: namesOf(f.Repositories)}
+		all[i] = FillStatus{
+			Digest: f.Digest, Received: f.Received, Readers: f.Readers, Connections: f.Fetches, Ahead: f.Ahead,
+			Repositories: namesOf(f.Repositories),
+		}
 		if f.Size >= 0 {
 			all[i].Size = &f.Size
 		}
@@ -61,23 +62,4 @@ func fillStatus(fills []mirror.Fill) []FillStatus {
 		return a.Digest.Compare(b.Digest)
 	})
 	return all
-}
-
-func upstreamStatus(all []upstream.Health) []UpstreamStatus {
-	described := make([]UpstreamStatus, len(all))
-	for i, h := range all {
-		described[i] = UpstreamStatus{Registry: h.Registry, Available: h.Available, Offline: h.Offline, Endpoints: endpointStatus(h.Endpoints)}
-		if h.RateLimitRemaining >= 0 {
-			described[i].RateLimitRemaining = &h.RateLimitRemaining
-		}
-	}
-	return described
-}
-
-func endpointStatus(all []upstream.EndpointHealth) []EndpointStatus {
-	described := make([]EndpointStatus, len(all))
-	for i, e := range all {
-		described[i] = EndpointStatus{e.URL, e.State, e.Since.UTC(), e.LastError}
-	}
-	return described
 }

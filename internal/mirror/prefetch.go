@@ -115,6 +115,18 @@ func (p *prefetcher) planned() (bytes int64) {
 	return bytes
 }
 
+// state tells what is fetched ahead of one upstream.
+func (p *prefetcher) state(up *upstream.Registry) Prefetch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Prefetch{Enabled: up.Prefetch()}
+	if l := p.lanes[up]; l != nil {
+		s.Fills, s.Planned = l.running.fills, len(l.queue)
+	}
+	return s
+}
+
+// sizeOf returns the sum of what descriptors say.
 func sizeOf(contents []oci.Descriptor) (bytes int64) {
 	for _, d := range contents {
 		bytes += d.Size

@@ -190,6 +190,9 @@ func TestPrefetchKeepsItsBounds(t *testing.T) {
 	})
 	h.openBlob("app", image.Layers[0].Digest)
 	eventually(t, "the bound is reached", func() bool { now, _ := b.kept(); return now == most })
+	if got, want := h.Upstreams()[0].Prefetch, (mirror.Prefetch{Enabled: true, Fills: most, Planned: 2*most - 1}); got != want {
+		t.Errorf("the state is %+v, want %+v", got, want)
+	}
 	b.open()
 	for _, layer := range image.Layers {
 		eventually(t, "every layer is fetched", func() bool { return asked(origin, layer.Digest) == 1 })

@@ -27,11 +27,24 @@ func (m *Mirror) Fills() []Fill {
 	return fills
 }
 
+// UpstreamCondition is how an upstream is doing, and what is fetched of it ahead of clients.
+type UpstreamCondition struct {
+	upstream.Condition
+	Prefetch Prefetch
+}
+
+// Prefetch says what is being fetched that nobody had asked for when it began.
+type Prefetch struct {
+	Enabled bool // in the configuration
+	Fills   int  // fills that are running
+	Planned int  // contents that wait for their fill to begin
+}
+
 // Upstreams returns how each upstream is doing, in the order of the configuration.
-func (m *Mirror) Upstreams() []upstream.Health {
-	var all []upstream.Health
+func (m *Mirror) Upstreams() []UpstreamCondition {
+	var all []UpstreamCondition
 	for _, r := range m.upstreams.All() {
-		all = append(all, r.Health())
+		all = append(all, UpstreamCondition{r.Condition(), m.prefetch.state(r)})
 	}
 	return all
 }
