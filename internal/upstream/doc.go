@@ -11,7 +11,8 @@
 // registry refuses it. It is shown to the endpoints and to token services in their domain or on the operator's list.
 //
 // What an upstream tells of its rate limit is kept (quota.go reads it, allowance.go remembers it), and a limit that is
-// used up is not run into again: the request is not sent. Budget tells callers how much is left.
+// used up is not run into again: the request is not sent. Budget tells callers how much is left, and Spare
+// how much may be fetched that nobody waits for. Condition sums all of this up for operators, without a secret.
 //
 // Every error names its upstream and matches one of the sentinels in errors.go. After a crash nothing of this package
 // is left behind.
