@@ -31,23 +31,23 @@ type pulled struct{ first, all time.Duration }
 
 func main() {
 	rounds := flag.Int("rounds", 3, "how often each pull is made; direct and through the mirror take turns")
-	size := units.Bytes(units.GiB)
+	size := units.GiB
 	flag.TextVar(&size, "size", size, "length of the layer")
 	flag.Parse()
-	if err := run(*rounds, size); err != nil {
+	if err := run(context.Background(), *rounds, size); err != nil {
 		fmt.Fprintln(os.Stderr, "pull:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, size units.Bytes) error {
+func run(ctx context.Context, rounds int, size units.Bytes) error {
 	dir, err := os.MkdirTemp("", "mirror-pull-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "mirror")
-	build := exec.Command("go", "build", "-o", program, "./cmd/mirror")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/mirror")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build mirror (run this in the root of the repository): %w\n%s", err, out)
@@ -59,7 +59,7 @@ func run(rounds int, size units.Bytes) error {
 		{"30 ms, 50 MB/s each, 250 MB/s in all", size, &link{latency: 30 * time.Millisecond, each: 50e6, all: 250e6}, 8},
 		{"30 ms, 100 MB/s in all", size, &link{latency: 30 * time.Millisecond, each: 100e6, all: 100e6}, 1},
 	} {
-		if err := compare(s, rounds, program, dir); err != nil {
+		if err := compare(ctx, s, rounds, program, dir); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
@@ -67,7 +67,7 @@ func run(rounds int, size units.Bytes) error {
 }
 
 // compare prints the medians of interleaved rounds.
-func compare(s scenario, rounds int, program, dir string) error {
+func compare(ctx context.Context, s scenario, rounds int, program, dir string) error {
 	r, err := newRegistry(int64(s.size), s.link)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func compare(s scenario, rounds int, program, dir string) error {
 		direct = append(direct, p)
 		r.sent.Store(0)
 		r.requests.Store(0)
-		all, err := throughMirror(r, s.clients, program, dir)
+		all, err := throughMirror(ctx, r, s.clients, program, dir)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func compare(s scenario, rounds int, program, dir string) error {
 }
 
 // throughMirror starts a mirror without content and lets clients pull from it at the same moment.
-func throughMirror(r *registry, clients int, program, dir string) ([]pulled, error) {
+func throughMirror(ctx context.Context, r *registry, clients int, program, dir string) ([]pulled, error) {
 	data, err := os.MkdirTemp(dir, "data-")
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func throughMirror(r *registry, clients int, program, dir string) ([]pulled, err
 	if err != nil {
 		return nil, err
 	}
-	m := exec.Command(program, "serve", "--set", "server.listen="+address, "--set", "admin.listen=127.0.0.1:0", "--set", "cache.dir="+data,
+	m := exec.CommandContext(ctx, program, "serve", "--set", "server.listen="+address, "--set", "admin.listen=127.0.0.1:0", "--set", "cache.dir="+data,
 		"--set", fmt.Sprintf(`upstreams=[{registry: bench.test, default: true, endpoints: ["http://%s"]}]`, r.address), "--log-level", "warn")
 	m.Stderr = os.Stderr
 	if err := m.Start(); err != nil {
@@ -117,7 +117,7 @@ func throughMirror(r *registry, clients int, program, dir string) ([]pulled, err
 		_ = m.Process.Signal(syscall.SIGTERM)
 		_ = m.Wait() // it was told to end
 	}()
-	if err := answers("http://" + address + "/v2/"); err != nil {
+	if err := answers(ctx, "http://"+address+"/v2/"); err != nil {
 		return nil, err
 	}
 	all, failures := make([]pulled, clients), make([]error, clients)
@@ -144,11 +144,14 @@ func freeAddress() (string, error) {
 }
 
 // answers waits until a server is there.
-func answers(url string) error {
-	var err error
+func answers(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
 	for range 200 {
 		var resp *http.Response
-		if resp, err = http.Get(url); err == nil {
+		if resp, err = http.DefaultClient.Do(request); err == nil {
 			return resp.Body.Close()
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -18,11 +18,10 @@ type link struct {
 	latency   time.Duration
 	each, all int64
 
-	mu    sync.Mutex
-	free  time.Time // when the link is free for the next bytes
-	open  int
-	most  int // connections at once
-	first time.Time
+	mu   sync.Mutex
+	free time.Time // when the link is free for the next bytes
+	open int
+	most int // connections at once
 }
 
 func (l *link) from(o *origin) cache.FillFunc {
