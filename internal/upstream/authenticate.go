@@ -73,7 +73,7 @@ func (r *Registry) authenticated(ctx context.Context, e *endpoint, a *account, c
 		if l.sent != "" {
 			req.Header.Set("Authorization", l.sent)
 		}
-		resp, err := r.send(ctx, r.wire.Load().home, c.kind, req)
+		resp, err := r.sendHome(ctx, e, c.kind, req)
 		if err == nil {
 			r.observe(e, a, resp.Header)
 		}

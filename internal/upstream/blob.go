@@ -24,7 +24,14 @@ type Body struct {
 	Size int64
 	// Whole: the body goes to the end of the blob, whatever was asked for.
 	Whole bool
+
+	reject func()
 }
+
+// Reject says that what came is no good: too little in too much time, or other bytes than the digest names. Further
+// requests of the same Download go to another endpoint first, where there is one, and are not sent where this one was
+// redirected to. A body that breaks off by itself has the same effect.
+func (b *Body) Reject() { b.reject() }
 
 func blobCall(method, name string, d oci.Digest) call {
 	return call{kind: kindBlob, method: method, repository: name, path: "/v2/" + name + "/blobs/" + d.String()}
@@ -65,68 +72,6 @@ func (r *Registry) Blob(ctx context.Context, name string, d oci.Digest, start, e
 	return r.Download(name, d).Open(ctx, start, end)
 }
 
-// Download is a blob that is fetched by several requests. It remembers where the upstream pointed to, so that only the
-// first of them takes the detour, and asks again when that place refuses: signed addresses are good for minutes.
-type Download struct {
-	registry *Registry
-	name     string
-	digest   oci.Digest
-	target   target
-}
-
-// Download prepares requests for one blob.
-func (r *Registry) Download(name string, d oci.Digest) *Download {
-	return &Download{registry: r, name: name, digest: d}
-}
-
-// Open is Blob for one of several requests, which may be made from several goroutines.
-func (d *Download) Open(ctx context.Context, start, end int64) (*Body, error) {
-	r, name := d.registry, d.name
-	if err := r.permit(name); err != nil {
-		return nil, r.named(err)
-	}
-	release, err := r.limits.Load().transfers.take(ctx, r.times.total)
-	if err != nil {
-		return nil, r.named(err)
-	}
-	body, err := d.transfer(ctx, start, end)
-	if err != nil {
-		release()
-		return nil, r.named(err)
-	}
-	body.ReadCloser = &placed{ReadCloser: body.ReadCloser, release: release}
-	return body, nil
-}
-
-// placed gives the place of a transfer back when its body is closed.
-type placed struct {
-	io.ReadCloser
-	release func()
-}
-
-// Close ends the transfer.
-func (p *placed) Close() error {
-	defer p.release()
-	return p.ReadCloser.Close()
-}
-
-// transfer opens the bytes once there is a place for them.
-func (d *Download) transfer(ctx context.Context, start, end int64) (*Body, error) {
-	r := d.registry
-	c := blobCall(http.MethodGet, d.name, d.digest)
-	c.span, c.target = rangeHeader(start, end), &d.target
-	a, err := r.do(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	body, err := r.openBody(ctx, a, start, end)
-	if err != nil {
-		_ = a.Close() // the reason to close is the error that counts
-		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, err)
-	}
-	return body, nil
-}
-
 // rangeHeader asks for one range and never several, which storage services answer with 400 or everything.
 func rangeHeader(start, end int64) string {
 	switch {
@@ -139,14 +84,15 @@ func rangeHeader(start, end int64) string {
 }
 
 // openBody checks an answer's headers against what was asked for, before anybody sees a byte.
-func (r *Registry) openBody(ctx context.Context, a *answer, start, end int64) (*Body, error) {
+func (d *Download) openBody(ctx context.Context, a *answer, start, end int64) (*Body, error) {
 	if err := refuseWebPage(a.Response); err != nil {
 		return nil, err
 	}
-	s := &stream{registry: r, parent: ctx, answer: a, left: a.ContentLength}
+	reject := func() { d.trail.leave(a.endpoint) }
+	s := &stream{registry: d.registry, parent: ctx, answer: a, left: a.ContentLength, reject: reject}
 	switch {
 	case a.StatusCode == http.StatusOK:
-		return &Body{ReadCloser: s.started(), Size: a.ContentLength, Whole: true}, nil
+		return &Body{ReadCloser: s.started(), Size: a.ContentLength, Whole: true, reject: reject}, nil
 	case a.StatusCode != http.StatusPartialContent || start == 0 && end < 0:
 		return nil, fmt.Errorf("%w: status %d where 200 is due", ErrWrongContent, a.StatusCode)
 	}
@@ -158,7 +104,7 @@ func (r *Registry) openBody(ctx context.Context, a *answer, start, end int64) (*
 		return nil, err
 	}
 	s.left = got.end - got.start
-	return &Body{ReadCloser: s.started(), Start: start, Size: got.size}, nil
+	return &Body{ReadCloser: s.started(), Start: start, Size: got.size, reject: reject}, nil
 }
 
 // contentRange is what a Content-Range header says: bytes [start, end) of size, which is -1 when unknown.
@@ -213,6 +159,7 @@ type stream struct {
 	begun    int         // bytes that came without waiting for the bandwidth
 	watch    *time.Timer // ends the transfer when a read takes too long
 	over     error       // what every further Read returns
+	reject   func()      // called when the transfer breaks off
 }
 
 func (s *stream) started() *stream {
@@ -233,7 +180,9 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.left -= int64(n)
 	}
-	s.over = s.end(err)
+	if s.over = s.end(err); s.over != nil && s.over != io.EOF && !errors.Is(s.over, context.Canceled) {
+		s.reject()
+	}
 	return n, s.over
 }
 

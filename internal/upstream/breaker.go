@@ -77,6 +77,13 @@ func (b *breaker) ready() bool {
 	return b.state == breakerClosed || b.state == breakerOpen && time.Since(b.since) >= b.pause
 }
 
+// down reports whether the endpoint failed and has not answered since.
+func (b *breaker) down() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state != breakerClosed
+}
+
 // enter changes the state. The caller holds the lock.
 func (b *breaker) enter(s breakerState) { b.state, b.since = s, time.Now() }
 

@@ -13,8 +13,8 @@ type Config struct {
 	Registry string `yaml:"registry"`
 	// Default makes this upstream answer requests that name no registry. At most one upstream has it.
 	Default bool `yaml:"default"`
-	// Endpoints are base URLs, tried in this order, those that failed a moment ago left out. Empty means
-	// https://<registry>. http:// must be spelt out.
+	// Endpoints are base URLs that hold the same. The first that is well is used; one that fails, or is much slower than
+	// another, is asked last until it is well again. Empty means https://<registry>. http:// must be spelt out.
 	Endpoints []string `yaml:"endpoints"`
 	// Hosts are virtual host names under which the mirror answers for this registry.
 	Hosts []string `yaml:"hosts"`

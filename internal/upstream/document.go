@@ -21,7 +21,7 @@ func (r *Registry) fetch(ctx context.Context, c call, limit int64) (document, er
 	ctx, cancel := context.WithTimeoutCause(ctx, r.times.document, errSlow)
 	defer cancel()
 	doc, err := r.fetchOnce(ctx, c, limit)
-	if errors.Is(err, errBrokenOff) {
+	if errors.Is(err, errBrokenOff) && r.mayRetry() {
 		doc, err = r.fetchOnce(ctx, c, limit)
 	}
 	return doc, err

@@ -7,13 +7,15 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
 // timings are how long things may take. Tests shorten them.
 type timings struct {
 	header   time.Duration // one endpoint, from the start to its first header: dial, token and redirects included
-	probe    time.Duration // the same, for a trial of an endpoint that was down, when there are others
+	probe    time.Duration // the same, for a client's request to an endpoint that was down, when there are others
+	fair     time.Duration // with less than this, an endpoint that did not answer may only be slow
 	total    time.Duration // a call to its first header: retries and all endpoints
 	least    time.Duration // with less than this left of total, no endpoint is asked: it would have no fair chance
 	document time.Duration // a manifest or list, body included
@@ -25,13 +27,17 @@ type timings struct {
 // standardTimings keep the promise that a client sees headers within 25 s: containerd gives up after 30.
 func standardTimings() timings {
 	return timings{
-		header: 15 * time.Second, probe: 3 * time.Second, total: 20 * time.Second, least: time.Second, document: 25 * time.Second,
-		token: 10 * time.Second, stall: 30 * time.Second, backoff: 100 * time.Millisecond,
+		header: 15 * time.Second, probe: 3 * time.Second, fair: 5 * time.Second, total: 20 * time.Second, least: time.Second,
+		document: 25 * time.Second, token: 10 * time.Second, stall: 30 * time.Second, backoff: 100 * time.Millisecond,
 	}
 }
 
-// errSlow is the cause of a context that ended because a timing was over.
-var errSlow = errors.New("the time for an answer is over")
+// errSlow is the cause of a context that ended because a timing was over, and errHurried of one that ended before there had
+// been a fair chance, so that there is time left for another endpoint.
+var (
+	errSlow    = errors.New("the time for an answer is over")
+	errHurried = errors.New("the time for an answer is over, which was short")
+)
 
 // call is one question to a registry, whichever endpoint answers it.
 type call struct {
@@ -41,17 +47,20 @@ type call struct {
 	path       string // starts with /v2/
 	query      string
 	accept     string
-	span       string // value of the Range header
-	stay       bool   // a redirect to another host is an answer, not to be followed
-	// target, when set, is where an earlier request for the same content was redirected to.
-	target *target
+	span       string    // value of the Range header
+	stay       bool      // a redirect to another host is an answer, not to be followed
+	background bool      // no client waits for it
+	deadline   time.Time // for the first header; zero means the whole time of a call from now on
+	// trail, when set, is what earlier requests for the same content have found out.
+	trail *trail
 }
 
 // answer is a success whose body is still to be read. Its context lives until Close.
 type answer struct {
 	*http.Response
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	endpoint *endpoint
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
 	// release gives the place among the connections back.
 	release func()
 }
@@ -70,12 +79,14 @@ func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
 	if r.config.Offline {
 		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, ErrOffline)
 	}
-	deadline := time.Now().Add(r.times.total)
-	release, err := r.limits.Load().connections.take(ctx, r.times.total)
+	if c.deadline.IsZero() {
+		c.deadline = time.Now().Add(r.times.total)
+	}
+	release, err := r.limits.Load().connections.take(ctx, time.Until(c.deadline))
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, err)
 	}
-	a, err := r.ask(ctx, c, deadline)
+	a, err := r.ask(ctx, c)
 	if err != nil {
 		release()
 		return nil, err
@@ -84,17 +95,58 @@ func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
 	return a, nil
 }
 
-// ask asks the endpoints in their order until one gives an answer that settles the question.
-func (r *Registry) ask(ctx context.Context, c call, deadline time.Time) (*answer, error) {
-	var failure error
-	for _, e := range r.endpoints {
-		a, err := r.askEndpoint(ctx, e, c, deadline, failure)
-		if err == nil || !worthAnother(ctx, err) {
-			return a, err
-		}
-		failure = telling(failure, err)
+// ask asks the endpoints in their order until one gives an answer that settles the question. When all of them have failed,
+// those that may do better at once are asked again after a short pause, if the retry budget has something left.
+func (r *Registry) ask(ctx context.Context, c call) (*answer, error) {
+	r.retries.earn()
+	a, again, failure := r.askAll(ctx, r.order(c), c, nil)
+	if len(again) == 0 || time.Until(c.deadline) < r.times.least || !r.mayRetry() {
+		return a, failure
 	}
-	return nil, failure
+	if !pause(ctx, r.times.backoff+rand.N(2*r.times.backoff+1)) {
+		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, r.explain(ctx, ctx, ctx.Err()))
+	}
+	a, _, failure = r.askAll(ctx, again, c, failure)
+	return a, failure
+}
+
+// askAll asks some endpoints. Without an answer it returns those that are worth asking again, and the failure that says
+// most, before included. With too little time left, the failure so far is the answer.
+func (r *Registry) askAll(ctx context.Context, some []*endpoint, c call, before error) (a *answer, again []*endpoint, failure error) {
+	failure = before
+	for i, e := range some {
+		if failure != nil && time.Until(c.deadline) < r.times.least {
+			return nil, nil, failure
+		}
+		a, err := r.askEndpoint(ctx, e, c, r.share(ctx, c, some[i+1:]))
+		if err == nil {
+			return a, nil, nil
+		}
+		if !worthAnother(ctx, c, err) {
+			return nil, nil, err
+		}
+		c.trail.blame(e)
+		// That one does not have what is known to exist says less than what was wrong with another.
+		if failure == nil || !isRefused(err) {
+			failure = telling(failure, err)
+		}
+		if worthRepeating(err) {
+			again = append(again, e)
+		}
+	}
+	return nil, again, failure
+}
+
+// share returns how long an endpoint may take: no more than half of what is left while there are others to ask.
+func (r *Registry) share(ctx context.Context, c call, others []*endpoint) time.Duration {
+	left := time.Until(c.deadline)
+	if !slices.ContainsFunc(others, func(e *endpoint) bool { return e.breaker.ready() }) {
+		return left
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left = min(left, time.Until(deadline))
+	}
+	return left / 2
 }
 
 // telling returns the failure that says more. What happened says more than that a breaker is open since.
@@ -105,12 +157,21 @@ func telling(first, second error) error {
 	return second
 }
 
+// isRefused reports whether an endpoint has answered that it does not have something, or not for us.
+func isRefused(err error) bool {
+	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrDenied) || errors.Is(err, ErrUnauthorized)
+}
+
 // askEndpoint asks one endpoint, as one account after the other where that may help. That a rate limit is used up says more
 // than that another account is refused: it passes.
-func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, deadline time.Time, before error) (*answer, error) {
+func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, share time.Duration) (*answer, error) {
 	var failure error
+	until := time.Now().Add(share)
 	for _, as := range r.accountsFor(e) {
-		a, err := r.askTwice(ctx, e, as, c, deadline, before)
+		if failure != nil && time.Until(until) < r.times.least {
+			return nil, failure
+		}
+		a, err := r.try(ctx, e, as, c, until)
 		if err == nil {
 			return a, nil
 		}
@@ -125,37 +186,27 @@ func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, deadlin
 	return nil, failure
 }
 
-// askTwice asks an endpoint as an account. It gets a second chance after a short pause when it failed without costing time.
-// With too little time left, the failure from before is the answer.
-func (r *Registry) askTwice(ctx context.Context, e *endpoint, as *account, c call, deadline time.Time, before error) (*answer, error) {
-	failure := before
-	for attempt := range 2 {
-		if failure != nil && time.Until(deadline) < r.times.least {
-			return nil, failure
-		}
-		if attempt > 0 && !pause(ctx, r.times.backoff+rand.N(2*r.times.backoff+1)) {
-			return nil, fmt.Errorf("%s %s: %w", c.method, c.path, r.explain(ctx, ctx, ctx.Err()))
-		}
-		a, err := r.try(ctx, e, as, c, deadline)
-		if err == nil || !worthAnother(ctx, err) || !worthRepeating(err) {
-			return a, err
-		}
-		failure = telling(failure, err)
+// worthAnother reports whether another endpoint, or another attempt, may do better. That one endpoint does not have what
+// another has begun to send is no answer.
+func worthAnother(ctx context.Context, c call, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, errLimited) {
+		return false
 	}
-	return nil, failure
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTooManyRequests) || c.trail.exists() && isRefused(err)
 }
 
-// worthAnother reports whether another attempt or endpoint may do better.
-func worthAnother(ctx context.Context, err error) bool {
-	return ctx.Err() == nil && (errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTooManyRequests)) &&
-		!errors.Is(err, errLimited) && !errors.Is(err, errTargetRefused)
-}
-
-// worthRepeating reports whether the same endpoint may do better at once. A timeout has cost too much already, and an
-// open breaker or a rate limit does not change within a second.
+// worthRepeating reports whether the same endpoint may do better at once. A timeout has cost too much already, an open
+// breaker or a rate limit does not change within a second, and storage that refuses has been asked twice.
 func worthRepeating(err error) bool {
 	_, isOpen := errors.AsType[*BreakerError](err)
-	return !isOpen && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrTooManyRequests)
+	return !isOpen && errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTimeout) && !errors.Is(err, errTargetRefused)
+}
+
+// mayRetry takes a retry from the budget.
+func (r *Registry) mayRetry() bool {
+	granted := r.retries.spend()
+	r.metrics.retried(granted)
+	return granted
 }
 
 // pause waits, and reports false when ctx ended first.
@@ -171,7 +222,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // try asks one endpoint, if its breaker lets the request through, and tells the breaker how it went.
-func (r *Registry) try(parent context.Context, e *endpoint, as *account, c call, deadline time.Time) (*answer, error) {
+func (r *Registry) try(parent context.Context, e *endpoint, as *account, c call, until time.Time) (*answer, error) {
 	if err := r.admit(e, as, c); err != nil {
 		return nil, err
 	}
@@ -180,7 +231,7 @@ func (r *Registry) try(parent context.Context, e *endpoint, as *account, c call,
 		return nil, &BreakerError{Endpoint: redactedURL(e.url), RetryAfter: wait, Last: cause}
 	}
 	ctx, cancel := context.WithCancelCause(parent)
-	clock := time.AfterFunc(min(r.patience(pass), time.Until(deadline)), func() { cancel(errSlow) })
+	clock := r.startClock(r.patience(pass, c, until), cancel)
 	resp, err := r.attempt(ctx, e, as, c) //nolint:bodyclose // the answer closes it
 	clock.Stop()
 	r.settleAllowance(e, as, c, err)
@@ -191,16 +242,26 @@ func (r *Registry) try(parent context.Context, e *endpoint, as *account, c call,
 		return nil, err
 	}
 	pass.succeeded()
-	return &answer{Response: resp, ctx: ctx, cancel: cancel}, nil
+	return &answer{Response: resp, endpoint: e, ctx: ctx, cancel: cancel}, nil
 }
 
 // patience returns how long to wait for an endpoint's first header. A trial of one that was down must not cost a client
 // much while another would answer.
-func (r *Registry) patience(pass ticket) time.Duration {
-	if pass.probe && len(r.endpoints) > 1 {
-		return r.times.probe
+func (r *Registry) patience(pass ticket, c call, until time.Time) time.Duration {
+	patience := r.times.header
+	if pass.probe && len(r.endpoints) > 1 && !c.background {
+		patience = r.times.probe
 	}
-	return r.times.header
+	return min(patience, time.Until(until))
+}
+
+// startClock ends an attempt that takes too long. Who had less than a fair chance is not blamed in full.
+func (r *Registry) startClock(patience time.Duration, cancel context.CancelCauseFunc) *time.Timer {
+	cause := errSlow
+	if patience < min(r.times.fair, r.times.header) {
+		cause = errHurried
+	}
+	return time.AfterFunc(patience, func() { cancel(cause) })
 }
 
 // settle tells the breaker what a failure means for the endpoint.
@@ -269,6 +330,8 @@ func (r *Registry) meaning(parent, ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrTimeout, context.DeadlineExceeded)
 	case errors.Is(context.Cause(ctx), errSlow):
 		return ErrTimeout
+	case errors.Is(context.Cause(ctx), errHurried):
+		return fmt.Errorf("%w: %w", ErrTimeout, context.DeadlineExceeded)
 	case errors.Is(err, errPrivateAddress):
 		return fmt.Errorf("%w: refused to go where the upstream pointed: %w", ErrWrongContent, err)
 	}

@@ -21,6 +21,10 @@ type EndpointHealth struct {
 	Since time.Time
 	// LastError is the failure that opened the breaker, empty while it is closed.
 	LastError string
+	// Headers is the smoothed time that its answers take to their first header; zero before the first.
+	Headers time.Duration
+	// Slow: it takes much longer than another endpoint, which is asked before it.
+	Slow bool
 }
 
 // Health returns how the upstream is doing, from memory.
@@ -29,6 +33,7 @@ func (r *Registry) Health() Health {
 	for _, e := range r.endpoints {
 		state, since, last := e.breaker.snapshot()
 		endpoint := EndpointHealth{URL: redactedURL(e.url), State: state.String(), Since: since}
+		endpoint.Headers, endpoint.Slow = e.pace.snapshot()
 		if last != nil {
 			endpoint.LastError = last.Error()
 		}

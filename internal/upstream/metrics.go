@@ -27,6 +27,7 @@ type metrics struct {
 	requests  *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
 	remaining *prometheus.GaugeVec
+	retries   *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -43,8 +44,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "mirror_upstream_ratelimit_remaining",
 			Help: "The last number of requests that the upstream said are left in its window. Absent when it never said.",
 		}, []string{"upstream"}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mirror_upstream_retries_total",
+			Help: "Requests that failed and were worth repeating at once, by what was done: sent, or withheld because a tenth of the requests were repeated already.",
+		}, []string{"upstream", "result"}),
 	}
-	for _, collector := range []prometheus.Collector{m.requests, m.bytes, m.remaining} {
+	for _, collector := range []prometheus.Collector{m.requests, m.bytes, m.remaining, m.retries} {
 		if err := reg.Register(collector); err != nil {
 			return nil, err
 		}
@@ -71,6 +76,15 @@ func (m *registryMetrics) answered(k kind, method string, resp *http.Response) {
 		code = strconv.Itoa(resp.StatusCode)
 	}
 	m.all.requests.WithLabelValues(m.upstream, string(k), method, code).Inc()
+}
+
+// retried counts a request that is worth repeating.
+func (m *registryMetrics) retried(granted bool) {
+	result := "withheld"
+	if granted {
+		result = "sent"
+	}
+	m.all.retries.WithLabelValues(m.upstream, result).Inc()
 }
 
 // left shows how many requests the upstream says are left.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"sync"
 )
 
 // maxHops bounds a chain of redirects. Real chains have one or two.
@@ -48,7 +47,7 @@ func (r *Registry) follow(ctx context.Context, e *endpoint, c call, sent *http.R
 		}
 		if !isRedirect(resp.StatusCode) {
 			if resp, err = r.arrived(e, c, next, resp); err == nil {
-				c.target.remember(e, next)
+				c.trail.remember(e, next)
 			}
 			return resp, err
 		}
@@ -57,50 +56,11 @@ func (r *Registry) follow(ctx context.Context, e *endpoint, c call, sent *http.R
 	return nil, hopError{fmt.Errorf("%w: more than %d redirects", ErrWrongContent, maxHops)}
 }
 
-// target is the place that an endpoint has pointed to for one download. All methods work on nil.
-type target struct {
-	mu       sync.Mutex
-	endpoint *endpoint
-	url      *url.URL
-}
-
-// remember keeps a place on another host. The endpoint's own places are worth nothing without its authentication.
-func (t *target) remember(e *endpoint, at *url.URL) {
-	if t == nil || sameHost(at, e.url) {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.endpoint, t.url = e, at
-}
-
-// of returns the place that the endpoint has pointed to, or nil.
-func (t *target) of(e *endpoint) *url.URL {
-	if t == nil {
-		return nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.endpoint != e {
-		return nil
-	}
-	return t.url
-}
-
-// forget lets the next request ask the endpoint again, unless somebody has done so already.
-func (t *target) forget(at *url.URL) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.url == at {
-		t.endpoint, t.url = nil, nil
-	}
-}
-
 // straight goes where an earlier request of the same download was redirected to. It returns nil when there was none, or
 // when it is not good any more: the endpoint knows more then. A place that has used up the time of the call is an error,
 // and not the endpoint's.
 func (r *Registry) straight(ctx context.Context, e *endpoint, c call) (*http.Response, error) {
-	at := c.target.of(e)
+	at := c.trail.of(e)
 	if at == nil {
 		return nil, nil
 	}
@@ -112,7 +72,7 @@ func (r *Registry) straight(ctx context.Context, e *endpoint, c call) (*http.Res
 	if err == nil && resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return resp, nil
 	}
-	c.target.forget(at)
+	c.trail.forget(at)
 	if err == nil {
 		discard(resp)
 	}

@@ -25,6 +25,7 @@ type Registry struct {
 	endpoints []*endpoint
 	wire      atomic.Pointer[wire]
 	limits    atomic.Pointer[limits]
+	retries   *retries
 	times     timings
 	metrics   *registryMetrics
 
@@ -47,6 +48,8 @@ type endpoint struct {
 	url        *url.URL
 	breaker    *breaker
 	allowances []allowance // one for each account of the registry
+	pace       pace
+	probing    probing
 }
 
 // absence remembers for some hours that an upstream lacks an ability.
@@ -64,7 +67,7 @@ func newRegistry(life context.Context, c Config, version, instanceID string, log
 	log = log.With("upstream", c.Registry)
 	r := &Registry{
 		name: c.Registry, config: c, agent: "mirror/" + version, via: "1.1 mirror-" + instanceID,
-		times: standardTimings(), metrics: m.of(c.Registry), life: life, log: log,
+		times: standardTimings(), retries: newRetries(), metrics: m.of(c.Registry), life: life, log: log,
 	}
 	if r.rules, err = compileRules(c.Allow, c.Deny); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -45,6 +46,24 @@ func (r *Registry) send(ctx context.Context, transport *http.Transport, k kind, 
 	if err := r.limits.Load().request(ctx); err != nil {
 		return nil, err
 	}
+	return r.roundTrip(ctx, transport, k, req)
+}
+
+// sendHome is send for an endpoint, whose time to headers it measures.
+func (r *Registry) sendHome(ctx context.Context, e *endpoint, k kind, req *http.Request) (*http.Response, error) {
+	if err := r.limits.Load().request(ctx); err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	resp, err := r.roundTrip(ctx, r.wire.Load().home, k, req)
+	if cause := context.Cause(ctx); err == nil || errors.Is(cause, errSlow) || errors.Is(cause, errHurried) {
+		e.pace.add(time.Since(begin))
+	}
+	return resp, err
+}
+
+// roundTrip makes one request, counted.
+func (r *Registry) roundTrip(ctx context.Context, transport *http.Transport, k kind, req *http.Request) (*http.Response, error) {
 	if proxied(transport, req) {
 		ctx = context.WithValue(ctx, throughProxy{}, true)
 	}
