@@ -144,6 +144,9 @@ func (t *fetch) stream() (opened bool, err error) {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
 			err = cause
 		}
+		if errors.Is(err, errStalled) {
+			s.reject()
+		}
 		return true, err
 	}
 	return true, nil
@@ -176,9 +179,11 @@ func (t *fetch) copy(s *Stream, skip int64, watch *time.Timer) error {
 	}
 	buf := t.fill.cache.buffers.Get().(*[]byte)
 	defer t.fill.cache.buffers.Put(buf)
-	drip := dripMeter{since: time.Now()}
+	var drip dripMeter
 	for !t.satisfied() {
+		begin := time.Now()
 		n, err := s.Body.Read(*buf)
+		slow := drip.slow(n, time.Since(begin))
 		if n > 0 {
 			watch.Reset(stallTimeout)
 			if whole, err := t.store((*buf)[:n]); err != nil || !whole {
@@ -191,7 +196,7 @@ func (t *fetch) copy(s *Stream, skip int64, watch *time.Timer) error {
 		if err != nil {
 			return err
 		}
-		if drip.slow(n) {
+		if slow {
 			return errStalled
 		}
 	}
@@ -212,19 +217,22 @@ func (r watched) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// dripMeter notices a source that delivers, but next to nothing.
+// dripMeter notices a source that delivers, but next to nothing. Only the time that is spent on reading counts: a slow disk
+// or client is not the source's fault.
 type dripMeter struct {
-	since time.Time
+	spent time.Duration
 	bytes int
 }
 
-func (m *dripMeter) slow(n int) bool {
+// slow takes in a read that brought n bytes, and reports whether the source is too slow.
+func (m *dripMeter) slow(n int, took time.Duration) bool {
 	m.bytes += n
+	m.spent += took
 	if m.bytes >= dripBytes {
-		*m = dripMeter{since: time.Now()}
+		*m = dripMeter{}
 		return false
 	}
-	return time.Since(m.since) > dripWindow
+	return m.spent > dripWindow
 }
 
 // satisfied reports whether the fetch has what it wants.
@@ -345,6 +353,7 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 		t.limit = min(t.limit, s.Size)
 		f.suspect = f.suspect || f.request.Hint > 0 && f.request.Hint != s.Size
 	}
+	f.latest = s
 	if !f.opened {
 		f.opened = true
 		f.scheduleLocked() // readers may have been waiting for the size to be known

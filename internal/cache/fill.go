@@ -39,6 +39,16 @@ type Stream struct {
 	Size int64
 	// Whole: Body goes on to the end of the content, although less was asked for: the source has no ranges.
 	Whole bool
+	// Reject tells the source that what came is no good: too little in too much time, or other bytes than the digest names.
+	// The next call then begins at another place, if there is one. Nil when that is nobody's concern.
+	Reject func()
+}
+
+// reject calls Reject. It works on nil.
+func (s *Stream) reject() {
+	if s != nil && s.Reject != nil {
+		s.Reject()
+	}
 }
 
 // Request describes a fill.
@@ -97,7 +107,8 @@ type fill struct {
 	tuner      tuner
 	giveUps    int // fetches that gave up since the last progress
 	resumed    bool
-	seen       claim // what was hashed when it failed, for readers that go on without it
+	latest     *Stream // that a source has opened
+	seen       claim   // what was hashed when it failed, for readers that go on without it
 	waits      map[*wait]struct{}
 	changed    chan struct{} // closed and replaced on each change that a sleeper may care for
 	sleepers   int
@@ -200,6 +211,7 @@ func (f *fill) mayRetry(err error) bool {
 // restart forgets all bytes and the error. Readers stay asleep: they have got nothing so far. The file is emptied because
 // what comes now may be shorter, and the journal goes before, because it claims what is emptied.
 func (f *fill) restart() error {
+	f.latest.reject() // no fetch is running
 	p := f.part
 	p.journal.mu.Lock() // no journal is written meanwhile
 	defer p.journal.mu.Unlock()

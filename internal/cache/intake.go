@@ -23,6 +23,7 @@ type intake struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	watch  *time.Timer
+	drip   dripMeter
 }
 
 // open opens the source for a wish, and learns the size of the content if it is not known.
@@ -49,11 +50,12 @@ func (in *intake) connect() error {
 		in.cancel(nil)
 		return err
 	}
-	in.stream = s
+	in.stream, in.drip = s, dripMeter{}
 	in.watch = time.AfterFunc(stallTimeout, func() { in.cancel(errStalled) })
 	if err = in.check(); err == nil {
 		_, err = io.CopyN(io.Discard, watched{s.Body, in.watch}, in.pos-s.Start)
 	}
+	in.watch.Stop()
 	if err != nil {
 		in.close()
 	}
@@ -75,11 +77,9 @@ func (in *intake) check() error {
 // Read reads on, from another request if the source has broken off.
 func (in *intake) Read(b []byte) (int, error) {
 	for {
-		n, err := in.stream.Body.Read(b)
-		in.pos += int64(n)
+		n, err := in.receive(b)
 		if n > 0 {
 			in.tries = 0
-			in.watch.Reset(stallTimeout)
 			return n, nil // an error comes again
 		}
 		switch {
@@ -92,6 +92,20 @@ func (in *intake) Read(b []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// receive reads what the source delivers, watched while it is waited for: a client that takes its time between two reads is
+// not the source's fault.
+func (in *intake) receive(b []byte) (n int, err error) {
+	begin := time.Now()
+	in.watch.Reset(stallTimeout)
+	n, err = in.stream.Body.Read(b)
+	in.watch.Stop()
+	in.pos += int64(n)
+	if in.drip.slow(n, time.Since(begin)) {
+		in.cancel(errStalled) // the next read fails
+	}
+	return n, err
 }
 
 // complete reports whether an end of the body at pos is the end that was wanted.
@@ -108,6 +122,7 @@ func (in *intake) again(err error) error {
 	for {
 		if cause := context.Cause(in.ctx); errors.Is(cause, errStalled) {
 			err = cause
+			in.stream.reject()
 		}
 		in.close()
 		if errors.Is(err, ErrWrongContent) || in.tries >= fetchTries || !pause(in.passage.ctx, in.tries) {

@@ -225,6 +225,6 @@ func source(ctx context.Context, up *upstream.Registry, repo oci.Repository, d o
 		if err != nil {
 			return nil, &sourceError{repo, err}
 		}
-		return &cache.Stream{Body: body, Start: body.Start, Size: body.Size, Whole: body.Whole}, nil
+		return &cache.Stream{Body: body, Start: body.Start, Size: body.Size, Whole: body.Whole, Reject: body.Reject}, nil
 	}
 }
