@@ -14,7 +14,9 @@ import (
 const unauthorizedFor = 5 * time.Second
 
 // refusals are the answers of an upstream that are remembered for a while. What is special stands first.
-var refusals = []error{upstream.ErrUnknownRepository, upstream.ErrNotFound, upstream.ErrDenied, upstream.ErrUnauthorized}
+var refusals = []error{
+	upstream.ErrUnknownRepository, upstream.ErrNoRepository, upstream.ErrNotFound, upstream.ErrDenied, upstream.ErrUnauthorized,
+}
 
 // refusalIn returns the refusal in an error, or nil.
 func refusalIn(err error) error {

@@ -42,6 +42,8 @@ type harness struct {
 	hub      *upstreamtest.Registry
 	ghcr     *upstreamtest.Registry
 	cache    *cache.Cache
+	dir      string             // of the cache
+	up       *upstream.Registry // docker.io
 	server   *server.Server
 	registry *prometheus.Registry
 	logs     *logBuffer
@@ -58,6 +60,9 @@ type options struct {
 	fresh  time.Duration // how long a tag of docker.io is fresh
 	level  slog.Level    // of the log; everything when zero
 	ahead  bool          // docker.io fetches ahead
+	// hub and disk change the configuration of docker.io and of the cache.
+	hub  func(*upstream.Config)
+	disk func(*cache.Config)
 }
 
 func newHarness(t testing.TB) *harness { return newHarnessWith(t, options{}) }
@@ -88,7 +93,10 @@ func (h *harness) newMirror(o options) *mirror.Mirror {
 	if o.memory != 0 {
 		cfg.Memory.MaxBlob = o.memory
 	}
-	h.cache = cachetest.Open(t, cfg)
+	if o.disk != nil {
+		o.disk(&cfg)
+	}
+	h.cache, h.dir = cachetest.Open(t, cfg), cfg.Dir
 	quiet := slog.New(slog.DiscardHandler)
 	names, err := catalog.Open(catalog.Config{Dir: t.TempDir()}, quiet, h.registry)
 	if err != nil {
@@ -101,11 +109,15 @@ func (h *harness) newMirror(o options) *mirror.Mirror {
 	if o.fresh != 0 {
 		hub.Tags.FreshFor = o.fresh
 	}
+	if o.hub != nil {
+		o.hub(&hub)
+	}
 	set, err := upstream.New([]upstream.Config{hub, ghcr}, "0.0.0-test", testID, quiet, h.registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(set.Close)
+	h.up, _ = set.Lookup("docker.io")
 	m := mirror.New(mirror.Parts{Cache: h.cache, Catalog: names, Upstreams: set, ID: testID}, quiet, h.registry)
 	t.Cleanup(m.Close)
 	return m
@@ -146,6 +158,9 @@ type answer struct {
 	err error
 }
 
+// patience is how long a client waits for anything. Real ones wait 30 s for headers, and are owed them within 25.
+const patience = 25 * time.Second
+
 // dial opens a connection that ends with the test.
 func (h *harness) dial() *client {
 	h.t.Helper()
@@ -154,7 +169,7 @@ func (h *harness) dial() *client {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	own := &client{t: h.t, Conn: c, in: bufio.NewReader(c)}
 	h.clients = append(h.clients, own)
 	return own

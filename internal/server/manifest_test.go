@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -130,46 +129,6 @@ func TestStaleTag(t *testing.T) {
 	}
 	// By digest there is nothing to check.
 	h.get(manifestPath("org/app", image.Digest.String())).want(t, 200).wantHeader(t, "X-Cache", "HIT")
-}
-
-// TestUpstreamFaults walks what an upstream can answer, for content that is not here.
-func TestUpstreamFaults(t *testing.T) {
-	f := func(name string, fault upstreamtest.Fault, status int, code string, headers ...string) {
-		t.Helper()
-		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
-			image := h.hub.AddImage("org/app", "1", 10)
-			h.hub.Fail(upstreamtest.Manifest, -1, fault)
-			h.hub.Fail(upstreamtest.Blob, -1, fault)
-			for _, target := range []string{manifestPath("org/app", "1"), manifestPath("org/app", image.Digest.String()),
-				blobPath("org/app", image.Layers[0].Digest)} {
-				want := code
-				if code == "UNKNOWN_CONTENT" {
-					want = map[bool]string{true: "BLOB_UNKNOWN", false: "MANIFEST_UNKNOWN"}[strings.Contains(target, "/blobs/")]
-				}
-				a := h.get(target).want(t, status)
-				checkErrorBody(t, a, want)
-				for _, header := range headers {
-					key, value, _ := strings.Cut(header, ": ")
-					a.wantHeader(t, key, value)
-				}
-				if strings.Contains(string(a.body), h.hub.Host) || a.Header.Get("WWW-Authenticate") != "" {
-					t.Errorf("%s tells of the inside: %s %v", target, a.body, a.Header)
-				}
-			}
-			if logged := len(h.logs.lines(`"level":"ERROR"`, `"request":`)); (status >= 500) != (logged == 3) {
-				t.Errorf("status %d is logged as error %d times for 3 requests", status, logged)
-			}
-		})
-	}
-	f("404", upstreamtest.Fault{Status: 404}, 404, "UNKNOWN_CONTENT")
-	f("410", upstreamtest.Fault{Status: 410}, 404, "UNKNOWN_CONTENT")
-	f("403", upstreamtest.Fault{Status: 403}, 403, "DENIED")
-	f("429", upstreamtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, 429, "TOOMANYREQUESTS", "Retry-After: 7")
-	f("429 without a time", upstreamtest.Fault{Status: 429}, 429, "TOOMANYREQUESTS", "Retry-After: 60")
-	f("500", upstreamtest.Fault{Status: 500}, 502, "UNAVAILABLE")
-	f("web page", upstreamtest.Fault{HTML: true}, 502, "UNAVAILABLE")
-	f("wrong byte", upstreamtest.Fault{Flip: []int64{3}}, 502, "UNAVAILABLE")
 }
 
 func TestUnreachableUpstream(t *testing.T) {

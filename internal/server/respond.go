@@ -77,6 +77,8 @@ var rules = []rule{
 		message: "this mirror does not serve that repository of {registry}: pull from the registry itself, or ask the operator (allow and deny of the upstream)"},
 	{err: upstream.ErrUnknownRepository, status: 404, code: oci.NameUnknown,
 		message: "{registry} has no such repository, or it is private and the mirror has no credentials for it: check the name, or ask the operator for credentials"},
+	{err: upstream.ErrNoRepository, status: 404, code: oci.NameUnknown,
+		message: "{registry} has no such repository: check the name"},
 	{err: upstream.ErrNotFound, status: 404, code: notFound,
 		message: "{registry} does not have it in this repository: check the name and the reference"},
 	{err: cache.ErrNotFound, status: 404, code: notFound,

@@ -36,6 +36,7 @@ var sentinels = map[string]error{
 	"mirror.ErrNeverHeld":           mirror.ErrNeverHeld,
 	"upstream.ErrNotFound":          upstream.ErrNotFound,
 	"upstream.ErrUnknownRepository": upstream.ErrUnknownRepository,
+	"upstream.ErrNoRepository":      upstream.ErrNoRepository,
 	"upstream.ErrDenied":            upstream.ErrDenied,
 	"upstream.ErrUnauthorized":      upstream.ErrUnauthorized,
 	"upstream.ErrTooManyRequests":   upstream.ErrTooManyRequests,
@@ -139,6 +140,7 @@ func TestErrorAnswers(t *testing.T) {
 	f(upstream.ErrNotFound, kindTags, 404, oci.NameUnknown)
 	f(cache.ErrNotFound, kindBlob, 404, oci.BlobUnknown)
 	f(upstream.ErrUnknownRepository, kindManifest, 404, oci.NameUnknown)
+	f(upstream.ErrNoRepository, kindBlob, 404, oci.NameUnknown)
 	f(upstream.ErrDenied, kindBlob, 403, oci.Denied)
 	f(upstream.ErrNotAllowed, kindBlob, 403, oci.Denied)
 	f(upstream.ErrUnauthorized, kindBlob, 502, oci.Unavailable)

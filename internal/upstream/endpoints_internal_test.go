@@ -151,13 +151,15 @@ func TestEndpointThatIsSlow(t *testing.T) {
 	if n := len(p.first.Requests()); n > 1 {
 		t.Errorf("%d probes in one interval", n)
 	}
+	probed := func() { eventually(t, "the probe is over", func() bool { return !slow.probing.busy.Load() }) }
+	probed()
 	for try := 0; slow.pace.compare(p.fastestBut(slow)); try++ {
 		if try == 50 {
 			t.Fatal("never fast again")
 		}
-		eventually(t, "the probe is over", func() bool { return !slow.probing.busy.Load() })
 		slow.probing.last.Store(0) // the interval is over
 		p.ask(0, 1)
+		probed()
 	}
 	p.ask(1, 0)
 }

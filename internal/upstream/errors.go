@@ -17,6 +17,8 @@ var (
 	// ErrUnknownRepository: the upstream wants credentials and none are configured. The repository does not exist or is
 	// private; registries do not tell which. It is an ErrNotFound.
 	ErrUnknownRepository = fmt.Errorf("%w: the repository does not exist or needs credentials, and none are configured", ErrNotFound)
+	// ErrNoRepository: the upstream says that there is no such repository (NAME_UNKNOWN). It is an ErrNotFound.
+	ErrNoRepository = fmt.Errorf("%w: there is no such repository", ErrNotFound)
 	// ErrDenied: the upstream refuses access (403), or wants credentials sent to a place that they must not go to.
 	ErrDenied = errors.New("access denied")
 	// ErrUnauthorized: the upstream refuses the configured credentials, or they cannot be read.
