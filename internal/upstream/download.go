@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -61,7 +62,7 @@ func (p *placed) Close() error {
 func (d *Download) transfer(ctx context.Context, start, end int64, deadline time.Time) (*Body, error) {
 	c := blobCall(http.MethodGet, d.name, d.digest)
 	c.span, c.deadline, c.trail = rangeHeader(start, end), deadline, &d.trail
-	a, err := d.registry.do(ctx, c)
+	a, err := d.ask(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -73,4 +74,16 @@ func (d *Download) transfer(ctx context.Context, start, end int64, deadline time
 	}
 	d.trail.reached()
 	return body, nil
+}
+
+// ask sends the call. A blob that has begun to come is worth waiting for: while every endpoint is left alone for a moment,
+// as after a restart of the registry that has cut all its connections, the moment is waited for, within the call's deadline.
+func (d *Download) ask(ctx context.Context, c call) (*answer, error) {
+	for {
+		a, err := d.registry.do(ctx, c)
+		open, isOpen := errors.AsType[*BreakerError](err)
+		if !isOpen || !d.trail.exists() || time.Until(c.deadline) < open.RetryAfter+d.registry.times.least || !pause(ctx, open.RetryAfter) {
+			return a, err
+		}
+	}
 }

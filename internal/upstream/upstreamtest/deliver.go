@@ -129,7 +129,7 @@ func (r *Registry) write(w http.ResponseWriter, req *http.Request, d delivery, b
 	if d.fault.StallAfter > 0 {
 		limit = min(limit, int(d.fault.StallAfter))
 	}
-	step := 256 << 10
+	step, cuts := 64<<10, r.cutsSoFar()
 	if d.fault.Rate > 0 {
 		step = max(int(d.fault.Rate/50), 1) // fifty steps a second look even
 	}
@@ -138,6 +138,10 @@ func (r *Registry) write(w http.ResponseWriter, req *http.Request, d delivery, b
 		r.count(d.digest, n)
 		if err != nil {
 			return
+		}
+		if r.cutsSoFar() > cuts {
+			_ = flusher.Flush() // what was counted arrives
+			panic(http.ErrAbortHandler)
 		}
 		if d.fault.Rate > 0 {
 			_ = flusher.Flush()
@@ -160,4 +164,5 @@ func (r *Registry) count(d oci.Digest, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sent[d] += int64(n)
+	r.cut.count(int64(n))
 }

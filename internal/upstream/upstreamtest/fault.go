@@ -101,3 +101,32 @@ func (r *Registry) faultFor(req *http.Request) Fault {
 	}
 	return Fault{}
 }
+
+// cuts breaks off everything that is being sent, again and again.
+type cuts struct {
+	every, sent int64 // every so many bytes, of which sent have been sent
+	left, made  int
+}
+
+// CutAll breaks off every body that is being sent, on all connections at once, each time another so many bytes have been
+// sent. It does so a number of times.
+func (r *Registry) CutAll(every int64, times int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cut.every, r.cut.sent, r.cut.left = every, 0, times
+}
+
+// count takes in bytes that were sent, and cuts when it is time. The caller holds the registry's lock.
+func (c *cuts) count(n int64) {
+	c.sent += n
+	if c.left > 0 && c.sent >= c.every {
+		c.sent, c.left, c.made = 0, c.left-1, c.made+1
+	}
+}
+
+// cutsSoFar is how often everything was broken off.
+func (r *Registry) cutsSoFar() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cut.made
+}

@@ -53,6 +53,7 @@ type Registry struct {
 	sent         map[oci.Digest]int64
 	hook         func(*http.Request) *Fault
 	scripted     []*scriptedFault
+	cut          cuts
 	auth         auth
 	aside        map[string]http.Handler
 	useCDN       bool
