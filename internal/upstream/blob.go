@@ -180,7 +180,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.left -= int64(n)
 	}
-	if s.over = s.end(err); s.over != nil && s.over != io.EOF && !errors.Is(s.over, context.Canceled) {
+	if s.over = s.end(err); s.over != nil && !errors.Is(s.over, io.EOF) && !errors.Is(s.over, context.Canceled) {
 		s.reject()
 	}
 	return n, s.over
