@@ -77,12 +77,13 @@ func (d *Download) transfer(ctx context.Context, start, end int64, deadline time
 }
 
 // ask sends the call. A blob that has begun to come is worth waiting for: while every endpoint is left alone for a moment,
-// as after a restart of the registry that has cut all its connections, the moment is waited for, within the call's deadline.
+// as after a restart of the registry that has cut all its connections, the moment is waited for, within the call's deadline. What
+// is still not there after the first pause of a breaker is an outage, and not waited for.
 func (d *Download) ask(ctx context.Context, c call) (*answer, error) {
 	for {
 		a, err := d.registry.do(ctx, c)
 		open, isOpen := errors.AsType[*BreakerError](err)
-		if !isOpen || !d.trail.exists() || time.Until(c.deadline) < open.RetryAfter+d.registry.times.least || !pause(ctx, open.RetryAfter) {
+		if !isOpen || !d.trail.exists() || open.RetryAfter > breakerFirst || time.Until(c.deadline) < open.RetryAfter+d.registry.times.least || !pause(ctx, open.RetryAfter) {
 			return a, err
 		}
 	}
