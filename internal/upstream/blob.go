@@ -52,7 +52,7 @@ func (r *Registry) HeadBlob(ctx context.Context, name string, d oci.Digest) (siz
 		return 0, r.named(err)
 	}
 	defer a.Close()
-	if err := checkDocument(a.Response); err != nil {
+	if err := checkWhole(a.Response); err != nil {
 		return 0, r.named(fmt.Errorf("%s %s: %w", c.method, c.path, err))
 	}
 	return a.ContentLength, nil
@@ -85,9 +85,6 @@ func rangeHeader(start, end int64) string {
 
 // openBody checks an answer's headers against what was asked for, before anybody sees a byte.
 func (d *Download) openBody(ctx context.Context, a *answer, start, end int64) (*Body, error) {
-	if err := refuseWebPage(a.Response); err != nil {
-		return nil, err
-	}
 	reject := func() { d.trail.leave(a.endpoint) }
 	s := &stream{registry: d.registry, parent: ctx, answer: a, left: a.ContentLength, reject: reject}
 	switch {

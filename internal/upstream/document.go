@@ -36,7 +36,7 @@ func (r *Registry) fetchOnce(ctx context.Context, c call, limit int64) (document
 		return document{}, err
 	}
 	defer a.Close()
-	if err := checkDocument(a.Response); err != nil {
+	if err := checkWhole(a.Response); err != nil {
 		return document{}, fmt.Errorf("%s %s: %w", c.method, c.path, err)
 	}
 	if a.ContentLength > limit {
@@ -60,17 +60,20 @@ func (r *Registry) brokenOff(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", errBrokenOff, err)
 }
 
-// checkDocument refuses what cannot be a document of a registry: the login page of a hotel network, part of something.
-func checkDocument(resp *http.Response) error {
+// checkWhole refuses what cannot be a document of a registry, or news of a blob: part of something.
+func checkWhole(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%w: status %d where 200 is due", ErrWrongContent, resp.StatusCode)
 	}
-	return refuseWebPage(resp)
+	return nil
 }
+
+// errWebPage: no registry has answered, but the login page of a hotel network.
+var errWebPage = fmt.Errorf("%w: a web page: is there a login page or proxy in between?", ErrWrongContent)
 
 func refuseWebPage(resp *http.Response) error {
 	if t := mediaType(resp.Header.Get("Content-Type")); t == "text/html" || t == "application/xhtml+xml" {
-		return fmt.Errorf("%w: a web page: is there a login page or proxy in between?", ErrWrongContent)
+		return errWebPage
 	}
 	return nil
 }

@@ -65,6 +65,63 @@ func (b *breaker) over() {
 	b.since = b.since.Add(-b.pause)
 }
 
+// TestEndpointThatIsNoRegistry: a login page or a redirect that leads nowhere, at one endpoint, is no reason not to ask the
+// next. What a registry says of the content is believed.
+func TestEndpointThatIsNoRegistry(t *testing.T) {
+	f := func(name string, fault upstreamtest.Fault, second int) {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, 100)
+			p.first.Fail(upstreamtest.Manifest, -1, fault)
+			p.first.Fail(upstreamtest.Blob, -1, fault)
+			_, errManifest := p.Manifest(t.Context(), "app", oci.Reference{Tag: "1"})
+			_, errHead := p.HeadManifest(t.Context(), "app", oci.Reference{Tag: "1"})
+			body, errBlob := p.Blob(t.Context(), "app", p.image.Layers[0].Digest, 0, -1)
+			if errBlob == nil {
+				_ = body.Close()
+			}
+			for _, err := range []error{errManifest, errHead, errBlob} {
+				if (err == nil) != (second > 0) {
+					t.Errorf("got %v", err)
+				}
+			}
+			if n := len(p.second.Requests()); n != second {
+				t.Errorf("the second was asked %d times, want %d", n, second)
+			}
+			if n := len(p.first.Requests()); n != 3 {
+				t.Errorf("the first was asked %d times, want once for each", n)
+			}
+		})
+	}
+	f("web page", upstreamtest.Fault{HTML: true}, 3)
+	f("redirect to no web address", upstreamtest.Fault{Redirect: "ftp://registry.invalid/x"}, 3)
+	f("not found", upstreamtest.Fault{Status: http.StatusNotFound}, 0)
+}
+
+// TestStorageThatBecomesAWebPage: a place that an earlier request was sent to, and that shows a page by now, is left.
+func TestStorageThatBecomesAWebPage(t *testing.T) {
+	origin := upstreamtest.New(t)
+	d := origin.AddBlob("app", make([]byte, 100))
+	origin.UseCDN()
+	r := build(t, Config{Endpoints: []string{origin.URL}})
+	download := r.Download("app", d)
+	for n, span := range [][2]int64{{0, 50}, {50, 100}} {
+		if n == 1 {
+			origin.Fail(upstreamtest.CDN, 1, upstreamtest.Fault{HTML: true})
+		}
+		body, err := download.Open(t.Context(), span[0], span[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(body); err != nil || len(got) != 50 {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+		_ = body.Close()
+	}
+	if n := origin.Count(upstreamtest.Blob, "GET"); n != 2 {
+		t.Errorf("the registry was asked %d times, want again after the page", n)
+	}
+}
+
 // TestEndpointThatFails: who asks goes to the next endpoint at once, and a request of nobody's finds out that the first is
 // well again.
 func TestEndpointThatFails(t *testing.T) {

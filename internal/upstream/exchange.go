@@ -192,7 +192,15 @@ func worthAnother(ctx context.Context, c call, err error) bool {
 	if ctx.Err() != nil || errors.Is(err, errLimited) {
 		return false
 	}
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTooManyRequests) || c.trail.exists() && isRefused(err)
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTooManyRequests) || astray(err) || c.trail.exists() && isRefused(err)
+}
+
+// astray reports whether a request ended at something that is no registry: a login page, or a redirect that leads nowhere.
+// That says nothing of the content, and asking the same endpoint again leads to the same place.
+func astray(err error) bool {
+	_, elsewhere := errors.AsType[hopError](err)
+	_, answered := errors.AsType[*StatusError](err)
+	return errors.Is(err, errWebPage) || elsewhere && !answered && errors.Is(err, ErrWrongContent)
 }
 
 // worthRepeating reports whether the same endpoint may do better at once. A timeout has cost too much already, an open
@@ -301,13 +309,17 @@ func (r *Registry) attempt(ctx context.Context, e *endpoint, as *account, c call
 	}
 }
 
-// judge turns every answer that is no success into an error.
+// judge turns every answer that is no success into an error, and a page for people as well.
 func (r *Registry) judge(resp *http.Response) (*http.Response, error) {
-	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		return resp, nil
+	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
+		defer discard(resp)
+		return nil, r.statusError(resp)
 	}
-	defer discard(resp)
-	return nil, r.statusError(resp)
+	if err := refuseWebPage(resp); err != nil {
+		_ = resp.Body.Close() // a page may be long, and its connection is worth nothing
+		return nil, err
+	}
+	return resp, nil
 }
 
 // explain gives the failure of a request its meaning, and keeps the mark that it happened elsewhere. parent is the

@@ -60,7 +60,7 @@ func (r *Registry) headManifest(ctx context.Context, name string, ref oci.Refere
 		return oci.Descriptor{}, err
 	}
 	defer a.Close()
-	if err := checkDocument(a.Response); err != nil {
+	if err := checkWhole(a.Response); err != nil {
 		return oci.Descriptor{}, fmt.Errorf("%s %s: %w", c.method, c.path, err)
 	}
 	return oci.Descriptor{

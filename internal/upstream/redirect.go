@@ -69,7 +69,7 @@ func (r *Registry) straight(ctx context.Context, e *endpoint, c call) (*http.Res
 		req.Header.Set("Range", c.span)
 	}
 	resp, err := r.sendHop(ctx, e, c, req)
-	if err == nil && resp.StatusCode >= 200 && resp.StatusCode < 300 {
+	if err == nil && resp.StatusCode >= 200 && resp.StatusCode < 300 && refuseWebPage(resp) == nil {
 		return resp, nil
 	}
 	c.trail.forget(at)
