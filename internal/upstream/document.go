@@ -10,9 +10,10 @@ import (
 
 // document is a small answer, read whole.
 type document struct {
-	header http.Header
-	body   []byte
-	from   *http.Request
+	header   http.Header
+	body     []byte
+	from     *http.Request
+	endpoint *endpoint
 }
 
 // fetch reads a document of at most limit bytes. One that breaks off is asked for once more. The time for both, the
@@ -46,7 +47,7 @@ func (r *Registry) fetchOnce(ctx context.Context, c call, limit int64) (document
 	if err != nil {
 		return document{}, fmt.Errorf("%s %s: read body: %w", c.method, c.path, r.brokenOff(ctx, err))
 	}
-	return document{header: a.Header, body: body, from: a.Request}, nil
+	return document{header: a.Header, body: body, from: a.Request, endpoint: a.endpoint}, nil
 }
 
 // brokenOff says what it means that a document's body could not be read.

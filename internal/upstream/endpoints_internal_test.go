@@ -97,6 +97,24 @@ func TestEndpointThatIsNoRegistry(t *testing.T) {
 	f("not found", upstreamtest.Fault{Status: http.StatusNotFound}, 0)
 }
 
+// TestManifestOfAnotherDigest: what one endpoint has wrong is asked of the other.
+func TestManifestOfAnotherDigest(t *testing.T) {
+	p := newPair(t)
+	p.first.Fail(upstreamtest.Manifest, -1, upstreamtest.Fault{Flip: []int64{40}})
+	m, err := p.Manifest(t.Context(), "app", oci.Reference{Digest: p.image.Digest})
+	if err != nil || m.Digest != p.image.Digest {
+		t.Errorf("by digest: got %v", err)
+	}
+	m, err = p.Manifest(t.Context(), "app", oci.Reference{Tag: "1"})
+	if err != nil || m.Digest != p.image.Digest {
+		t.Errorf("by tag: got %v", err)
+	}
+	// For the tag, the second is also asked for the bytes that the first had.
+	if one, two := len(p.first.Requests()), len(p.second.Requests()); one != 2 || two != 3 {
+		t.Errorf("asked the first %d times and the second %d times, want 2 and 3", one, two)
+	}
+}
+
 // TestStorageThatBecomesAWebPage: a place that an earlier request was sent to, and that shows a page by now, is left.
 func TestStorageThatBecomesAWebPage(t *testing.T) {
 	origin := upstreamtest.New(t)

@@ -89,17 +89,27 @@ func (r *Registry) manifest(ctx context.Context, name string, ref oci.Reference)
 	if err := r.permit(name); err != nil {
 		return Manifest{}, err
 	}
-	m, err := r.manifestOnce(ctx, name, ref)
-	// A cache on the way may have held something old or broken; the second answer is then right.
+	var t trail
+	m, err := r.manifestOnce(ctx, name, ref, &t)
+	// A cache on the way may have held something old or broken; the second answer, of another endpoint if there is one, is
+	// then right.
 	if errors.Is(err, errOtherDigest) {
-		m, err = r.manifestOnce(ctx, name, ref)
+		m, err = r.manifestOnce(ctx, name, ref, &t)
 	}
-	claim, disputed := errors.AsType[*claimError](err)
-	if !disputed {
-		return m, err
+	if claim, disputed := errors.AsType[*claimError](err); disputed {
+		return r.disputed(ctx, name, ref, claim, &t)
 	}
-	// What the upstream sends and what it says about it differ. The bytes are right if they can be had by their digest.
-	if m, err = r.manifestOnce(ctx, name, oci.Reference{Digest: claim.got}); err != nil {
+	return m, err
+}
+
+// disputed judges an answer for a tag when what the upstream sends and what it says about it differ. The bytes are right if
+// they can be had by their digest; else another endpoint is believed.
+func (r *Registry) disputed(ctx context.Context, name string, ref oci.Reference, claim *claimError, t *trail) (Manifest, error) {
+	m, err := r.manifestOnce(ctx, name, oci.Reference{Digest: claim.got}, t)
+	if err != nil && len(r.endpoints) > 1 {
+		m, err = r.manifestOnce(ctx, name, ref, t)
+	}
+	if err != nil {
 		return Manifest{}, claim
 	}
 	return m, nil
@@ -122,8 +132,10 @@ func (e *claimError) Error() string {
 // Unwrap returns ErrWrongContent.
 func (e *claimError) Unwrap() error { return ErrWrongContent }
 
-func (r *Registry) manifestOnce(ctx context.Context, name string, ref oci.Reference) (Manifest, error) {
+// manifestOnce fetches and checks. The endpoint of what is no good is blamed for it, and is asked last from then on.
+func (r *Registry) manifestOnce(ctx context.Context, name string, ref oci.Reference, t *trail) (Manifest, error) {
 	c := manifestCall(http.MethodGet, name, ref)
+	c.trail = t
 	doc, err := r.fetch(ctx, c, maxManifest)
 	if status := statusOf(err); status == http.StatusNotAcceptable || status == http.StatusUnsupportedMediaType {
 		c.accept = "*/*"
@@ -134,6 +146,7 @@ func (r *Registry) manifestOnce(ctx context.Context, name string, ref oci.Refere
 	}
 	m, err := readManifest(ref, doc)
 	if err != nil {
+		t.leave(doc.endpoint)
 		return Manifest{}, fmt.Errorf("%s %s: %w", c.method, c.path, err)
 	}
 	return m, nil

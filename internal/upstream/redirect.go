@@ -46,8 +46,8 @@ func (r *Registry) follow(ctx context.Context, e *endpoint, c call, sent *http.R
 			return nil, err
 		}
 		if !isRedirect(resp.StatusCode) {
-			if resp, err = r.arrived(e, c, next, resp); err == nil {
-				c.trail.remember(e, next)
+			if resp, err = r.arrived(e, c, next, resp); err == nil && c.kind == kindBlob {
+				c.trail.remember(e, next) // the place of a manifest depends on what is asked for
 			}
 			return resp, err
 		}
