@@ -58,7 +58,15 @@ func (r *Registry) newAccounts(log *slog.Logger) []*account {
 	return all
 }
 
-func (a *account) isAside(now time.Time) bool { return now.UnixNano() < a.aside.Load() }
+// isAside reports whether the account is left out. What is further away than that lasts is from before the clock was set
+// back.
+func (a *account) isAside(now time.Time) bool { return ahead(a.aside.Load(), now, asideFor) }
+
+// ahead reports whether a time of the clock, in nanoseconds since 1970, is still to come, and was set at most so long ago.
+func ahead(until int64, now time.Time, most time.Duration) bool {
+	left := time.Duration(until - now.UnixNano())
+	return 0 < left && left <= most
+}
 
 // inUse returns the accounts that are not set aside, or all when none is left.
 func (r *Registry) inUse(now time.Time) []*account {
@@ -102,20 +110,17 @@ func (r *Registry) worthAnotherAccount(ctx context.Context, err error) bool {
 		(errors.Is(err, ErrTooManyRequests) || errors.Is(err, ErrDenied) || errors.Is(err, ErrUnauthorized))
 }
 
-// doubt sets an account aside when a failure is about its credentials. A registry that refuses a token which its token
-// service has just given refuses the repository, not the account.
+// doubt sets an account aside when a failure is about its credentials: they cannot be read, or a token service does not know
+// them. A token service that knows them and denies a token, and a registry that refuses a token which it has just been
+// given, refuse the repository, and clients choose that.
 func (r *Registry) doubt(a *account, c call, err error) {
 	status, answered := errors.AsType[*StatusError](err)
 	switch {
 	case !errors.Is(err, ErrDenied) && !errors.Is(err, ErrUnauthorized):
 	case !answered && errors.Is(err, ErrUnauthorized), // they cannot be read
-		answered && !answers(err, c.path) && isRefusal(status.Status):
+		answered && !answers(err, c.path) && status.Status == http.StatusUnauthorized:
 		r.setAside(a, err)
 	}
-}
-
-func isRefusal(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
 // setAside leaves an account out for a while, if there are others.

@@ -160,19 +160,51 @@ func TestLimitOfOneAccountLeavesTheOthers(t *testing.T) {
 }
 
 func TestRefusedAccountIsSetAside(t *testing.T) {
-	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+	c := newClub(t, "alice", "bob")
+	c.tokens["alice"] = upstreamtest.Fault{Status: http.StatusUnauthorized}
+	r := c.join(t, "alice", "bob")
+	for range 3 {
+		r.pull(t, nil)
+	}
+	c.AddImage("other", "1", 10)
+	if _, err := r.Manifest(t.Context(), "other", tag("1")); err != nil {
+		t.Error(err)
+	}
+	if _, logins := c.count("alice"); logins == 0 || logins > 2 { // a password is read again once
+		t.Errorf("alice, whom the token service refuses, logged in %d times", logins)
+	}
+}
+
+// Some token services deny the token where others deny what it is used for. Clients choose the repositories, and what one
+// asks for in vain must not take an account away from the others.
+func TestTokenThatIsDeniedForOneRepository(t *testing.T) {
+	c := newClub(t, "alice", "bob")
+	c.tokens["alice"] = upstreamtest.Fault{Status: http.StatusForbidden}
+	r := c.join(t, "alice", "bob")
+	r.pull(t, nil)
+	for _, a := range r.Condition().Accounts {
+		if !a.AsideUntil.IsZero() {
+			t.Errorf("%s is set aside", a.Key)
+		}
+	}
+	c.mu.Lock()
+	c.tokens["alice"] = upstreamtest.Fault{Status: http.StatusOK, Body: `{"token":"token-of-alice"}`}
+	c.mu.Unlock()
+	c.says("bob", upstreamtest.Fault{Status: http.StatusForbidden})
+	r.pull(t, nil)
+}
+
+// Whoever has to come back is told when the first of the accounts may go on.
+func TestSoonestOfTheLimitsCounts(t *testing.T) {
+	for _, first := range []string{"alice", "bob"} {
 		c := newClub(t, "alice", "bob")
-		c.tokens["alice"] = upstreamtest.Fault{Status: status}
+		c.says("alice", tooMany("Retry-After", "3000"))
+		c.says("bob", tooMany("Retry-After", "3000"))
+		c.says(first, tooMany("Retry-After", "30"))
 		r := c.join(t, "alice", "bob")
-		for range 3 {
-			r.pull(t, nil)
-		}
-		c.AddImage("other", "1", 10)
-		if _, err := r.Manifest(t.Context(), "other", tag("1")); err != nil {
-			t.Error(err)
-		}
-		if _, logins := c.count("alice"); logins == 0 || logins > 2 { // a password is read again once
-			t.Errorf("%d: alice, whom the token service refuses, logged in %d times", status, logins)
+		for range 2 {
+			_, err := r.Manifest(t.Context(), "app", tag("1"))
+			limitedBy(t, err, time.Second, 30*time.Second)
 		}
 	}
 }

@@ -55,6 +55,13 @@ type halt struct {
 	probing bool          // the pause is over and one request is finding out
 }
 
+// forget lets requests through at once: the limit was that of other credentials, or the operator wants to know.
+func (a *allowance) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last, a.told, a.pauses = quota{}, time.Time{}, [classes]halt{}
+}
+
 // running reports whether nothing may be sent, not even to find out.
 func (p *halt) running(now time.Time) bool { return !p.probing && now.Before(p.until) }
 

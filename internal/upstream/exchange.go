@@ -163,7 +163,7 @@ func isRefused(err error) bool {
 }
 
 // askEndpoint asks one endpoint, as one account after the other where that may help. That a rate limit is used up says more
-// than that another account is refused: it passes.
+// than that another account is refused: it passes. Of several that are used up, the one that passes first counts.
 func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, share time.Duration) (*answer, error) {
 	var failure error
 	until := time.Now().Add(share)
@@ -176,7 +176,7 @@ func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, share t
 			return a, nil
 		}
 		r.doubt(as, c, err)
-		if failure == nil || !errors.Is(failure, ErrTooManyRequests) {
+		if failure == nil || !errors.Is(failure, ErrTooManyRequests) || passesSooner(err, failure) {
 			failure = err
 		}
 		if !r.worthAnotherAccount(ctx, err) {
@@ -184,6 +184,11 @@ func (r *Registry) askEndpoint(ctx context.Context, e *endpoint, c call, share t
 		}
 	}
 	return nil, failure
+}
+
+// passesSooner reports whether a rate limit is over before another. One that names no time ends soon.
+func passesSooner(limit, other error) bool {
+	return errors.Is(limit, ErrTooManyRequests) && RetryAfter(limit) < RetryAfter(other)
 }
 
 // worthAnother reports whether another endpoint, or another attempt, may do better. That one endpoint does not have what

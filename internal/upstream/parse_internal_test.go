@@ -72,6 +72,28 @@ func FuzzNextLink(f *testing.F) {
 	})
 }
 
+// What was to last a moment does not last longer because the clock was set back by more than that.
+func TestClockSetBack(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	f := func(until time.Time, want bool) {
+		t.Helper()
+		if got := ahead(until.UnixNano(), now, time.Minute); got != want {
+			t.Errorf("%v: got %v, want %v", until, got, want)
+		}
+	}
+	f(now.Add(time.Minute), true)
+	f(now.Add(time.Nanosecond), true)
+	f(now, false)
+	f(now.Add(-time.Hour), false)
+	f(now.Add(time.Minute+1), false)
+	f(now.Add(24*time.Hour), false)
+	f(time.Unix(0, 0), false)
+	var p probing
+	if !p.begin(now) || p.due(now) || !p.due(now.Add(probeEvery)) || !p.due(now.Add(-time.Hour)) {
+		t.Error("a probe is not due when its time is over, or the clock was set back")
+	}
+}
+
 func TestParseRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 	f := func(text string, want time.Duration) {

@@ -64,6 +64,25 @@ func TestPullLimitIsRemembered(t *testing.T) {
 	}
 }
 
+// What a registry has told of its limits may have been about credentials that are replaced by now.
+func TestReloadEndsPauses(t *testing.T) {
+	origin := upstreamtest.New(t)
+	origin.AddImage("app", "1", 1000)
+	r := connect(t, origin, nil)
+	origin.FailMethod(upstreamtest.Manifest, "GET", 1, tooMany("Retry-After", "999999"))
+	_, err := r.Manifest(t.Context(), "app", tag("1"))
+	limitedBy(t, err, time.Hour, time.Hour)
+	if err := r.set.Reload([]upstream.Config{{Registry: "reg.example"}}); err != nil {
+		t.Fatal(err)
+	}
+	if b := r.Budget(); b.Exhausted() || b.Left != 1 {
+		t.Errorf("got %+v, want nothing known", b)
+	}
+	if _, err := r.Manifest(t.Context(), "app", tag("1")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLimitWithoutATime(t *testing.T) {
 	origin := upstreamtest.New(t)
 	origin.AddImage("app", "1")

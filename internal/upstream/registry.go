@@ -55,7 +55,7 @@ type endpoint struct {
 // absence remembers for some hours that an upstream lacks an ability.
 type absence struct{ until atomic.Int64 }
 
-func (a *absence) noted() bool { return time.Now().UnixNano() < a.until.Load() }
+func (a *absence) noted() bool { return ahead(a.until.Load(), time.Now(), capabilityLife) }
 func (a *absence) note()       { a.until.Store(time.Now().Add(capabilityLife).UnixNano()) }
 
 // newRegistry builds the client for one upstream. The configuration has defaults filled in and is valid.
@@ -156,8 +156,8 @@ func (r *Registry) named(err error) error {
 // close ends what no request holds any more.
 func (r *Registry) close() { r.wire.Load().close() }
 
-// reload forgets the credential and everything that was obtained with it, reads certificates again, and takes over new
-// limits. What is under way ends within the old ones. The error is that of a certificate that stays as it was.
+// reload forgets the credential, everything that was obtained with it and the rate limits that were told to it, reads
+// certificates again, and takes over new limits. What is under way ends within the old ones. The error is that of a certificate that stays as it was.
 func (r *Registry) reload(l Limits) error {
 	r.limits.Store(newLimits(l))
 	for _, a := range r.accounts {
@@ -165,6 +165,11 @@ func (r *Registry) reload(l Limits) error {
 		a.aside.Store(0)
 	}
 	r.tokens.clear()
+	for _, e := range r.endpoints {
+		for i := range e.allowances {
+			e.allowances[i].forget()
+		}
+	}
 	return r.reloadTrust()
 }
 

@@ -73,7 +73,7 @@ func (s *Set) Close() {
 }
 
 // Reload makes every upstream that cfgs names read its credentials again when it needs them next, and its certificates
-// at once, and takes over the limits of cfgs. Nothing else of cfgs counts. The error joins those of certificates that
+// at once, forget what the registry told of rate limits, and take over the limits of cfgs. Nothing else of cfgs counts. The error joins those of certificates that
 // cannot be read, for which the old ones stay in use.
 func (s *Set) Reload(cfgs []Config) error {
 	var errs []error
