@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -204,7 +205,7 @@ func (l *login) answerBearer(ctx context.Context, bearer challenge) (again bool,
 	key := tokenKey{
 		realm: bearer.params["realm"], service: bearer.params["service"], scope: pullScope(l.repository), account: l.account.place,
 	}
-	challenged := bearer.params["scope"]
+	challenged := readOnly(bearer.params["scope"])
 	if challenged != "" && (l.asked[key] || bearer.params["error"] == "insufficient_scope") {
 		key.scope = challenged
 	}
@@ -227,6 +228,22 @@ func pullScope(repository string) string {
 		return ""
 	}
 	return "repository:" + repository + ":pull"
+}
+
+// readOnly leaves of the scope in a challenge what is about reading, whatever else the account may do: the endpoint gets the
+// token, and may not be where its token service is.
+func readOnly(scope string) string {
+	var kept []string
+	for _, item := range strings.Fields(scope) {
+		at := strings.LastIndex(item, ":")
+		actions := slices.DeleteFunc(strings.Split(item[at+1:], ","), func(action string) bool {
+			return !slices.Contains([]string{"pull", "list", "metadata_read"}, action)
+		})
+		if at > 0 && len(actions) > 0 {
+			kept = append(kept, item[:at+1]+strings.Join(actions, ","))
+		}
+	}
+	return strings.Join(kept, " ")
 }
 
 // ping asks the endpoint's root for a challenge that the refused request came without.

@@ -4,7 +4,8 @@
 // answers five questions: what a reference names now (HeadManifest), what a manifest says (Manifest), the bytes of a
 // blob (HeadBlob, Blob), which tags there are (Tags), and what refers to a digest (Referrers). Nothing is cached here
 // but what makes the next request cheaper: tokens, challenges and what an upstream cannot do. Redirects are followed
-// by hand, so that credentials never leave the host they were configured for, and are never remembered.
+// by hand, so that credentials never leave the host they were configured for. A place that one leads to is remembered for
+// no longer than the Download of one blob.
 //
 // What the mirror shows to a registry comes from a source, which is a file, a helper or a cloud (package signin), and is
 // held by credentials: fetched once however many wait, refreshed ahead of its end while it is in use, given up when the

@@ -72,6 +72,39 @@ func FuzzNextLink(f *testing.F) {
 	})
 }
 
+func TestReadOnly(t *testing.T) {
+	f := func(scope, want string) {
+		t.Helper()
+		if got := readOnly(scope); got != want {
+			t.Errorf("%q: got %q, want %q", scope, got, want)
+		}
+	}
+	f("", "")
+	f("repository:app:pull", "repository:app:pull")
+	f("repository:app:pull,push", "repository:app:pull")
+	f("repository:app:push,pull,list,delete", "repository:app:pull,list")
+	f("repository:app:*", "")
+	f("registry:catalog:*  repository:reg.example:5000/app:pull,metadata_read", "repository:reg.example:5000/app:pull,metadata_read")
+	f("pull", "")
+	f(":pull", "")
+}
+
+func FuzzReadOnly(f *testing.F) {
+	f.Add("repository:app:pull,push registry:catalog:*")
+	f.Fuzz(func(t *testing.T, scope string) {
+		got := readOnly(scope)
+		if readOnly(got) != got {
+			t.Errorf("%q: got %q, and of that %q", scope, got, readOnly(got))
+		}
+		for item := range strings.FieldsSeq(got) {
+			actions := item[strings.LastIndex(item, ":")+1:]
+			if strings.Trim(strings.NewReplacer("pull", "", "list", "", "metadata_read", "").Replace(actions), ",") != "" {
+				t.Errorf("%q: %q is about more than reading", scope, item)
+			}
+		}
+	})
+}
+
 // What was to last a moment does not last longer because the clock was set back by more than that.
 func TestClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)

@@ -84,14 +84,14 @@ func TestServerRepeatsSecrets(t *testing.T) {
 				if upstreamtest.KindOf(req) != kind || sent == "" {
 					return nil
 				}
-				text, err := json.Marshal(map[string]any{"errors": []map[string]string{{"code": "DENIED", "message": "no " + sent + " " + secret}}})
+				text, err := json.Marshal(map[string]any{"errors": []map[string]string{{"code": "DENIED " + secret, "message": "no " + sent + " " + secret}}})
 				if err != nil {
 					t.Error(err)
 				}
 				return &upstreamtest.Fault{Status: http.StatusForbidden, Body: string(text)}
 			})
 			_, err := connect(t, origin, withPassword(t, "robot", secret)).Manifest(t.Context(), "app", tag("1"))
-			if !errors.Is(err, upstream.ErrDenied) || !strings.Contains(err.Error(), "DENIED: no ") {
+			if !errors.Is(err, upstream.ErrDenied) || !strings.Contains(err.Error(), "DENIED (secret): no ") {
 				t.Fatalf("got %v, want what the server said", err)
 			}
 			var sent string

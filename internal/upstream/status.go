@@ -34,7 +34,8 @@ func (r *Registry) statusError(resp *http.Response) *StatusError {
 	// An unreadable body leaves the status, which is enough.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	e.Code, e.Message = readErrorBody([]byte(r.scrub(string(body), resp.Request)), resp.Header.Get("Content-Type"))
-	e.Message = r.scrub(e.Message, resp.Request)               // in JSON, a secret may have been written in another way
+	// In JSON, a secret may have been written in another way.
+	e.Code, e.Message = oci.Code(r.scrub(string(e.Code), resp.Request)), r.scrub(e.Message, resp.Request)
 	if e.Code == oci.NameUnknown && e.meaning == ErrNotFound { //nolint:errorlint // ours, and not wrapped
 		e.meaning = ErrNoRepository
 	}
