@@ -76,11 +76,23 @@ func endpointState(u admin.UpstreamStatus, e admin.EndpointStatus, now time.Time
 	case u.Offline:
 		return "offline"
 	case e.State == "closed":
-		return "works"
+		return "works" + pace(e)
 	case e.State == "open":
 		return "left alone for " + readableAge(now, e.Since) + ": " + e.LastError
 	}
 	return "being tried: " + e.LastError
+}
+
+// pace says how long an endpoint takes to answer, once it has.
+func pace(e admin.EndpointStatus) string {
+	if e.HeaderSeconds <= 0 {
+		return ""
+	}
+	text := fmt.Sprintf(", answers in %d ms", int(e.HeaderSeconds*1000+0.5))
+	if e.Slow {
+		text += ", much slower than another, and is asked after it"
+	}
+	return text
 }
 
 // describeAccount returns a line about how the mirror is signed in and one about the rate limit, if there is anything to be

@@ -33,6 +33,14 @@ func TestWriteUpstreams(t *testing.T) {
 	f(admin.UpstreamStatus{Offline: true, Endpoints: well},
 		"reg.example",
 		"  endpoint  https://reg.example  offline")
+	f(admin.UpstreamStatus{Available: true, Requests: 1, Endpoints: []admin.EndpointStatus{
+		{URL: "https://reg.example", State: "closed", HeaderSeconds: 0.0123},
+		{URL: "https://other.example", State: "closed", HeaderSeconds: 1.5, Slow: true},
+	}},
+		"reg.example",
+		"  endpoint  https://reg.example    works, answers in 12 ms",
+		"  endpoint  https://other.example  works, answers in 1500 ms, much slower than another, and is asked after it",
+		"  traffic   0 B served, 0 B fetched in 1 requests, 0 B saved")
 	f(admin.UpstreamStatus{Available: true, Endpoints: []admin.EndpointStatus{
 		{URL: "https://reg.example", State: "open", Since: ago(12 * time.Second), LastError: "no answer"},
 		{URL: "https://other.example", State: "probing", Since: ago(time.Second), LastError: "status 503"},

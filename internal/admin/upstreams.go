@@ -78,12 +78,16 @@ type RateLimitStatus struct {
 	BlobsFrom     time.Time `json:"blobs_from,omitzero"`
 }
 
-// EndpointStatus is the state of the circuit breaker before an endpoint: closed, open or probing.
+// EndpointStatus is the state of the circuit breaker before an endpoint (closed, open or probing), and how fast it answers.
 type EndpointStatus struct {
 	URL       string    `json:"url"`
 	State     string    `json:"state"`
 	Since     time.Time `json:"since"`
 	LastError string    `json:"last_error,omitempty"`
+	// HeaderSeconds is the smoothed time that its answers take to their first header; left out before the first.
+	HeaderSeconds float64 `json:"header_seconds,omitempty"`
+	// Slow: it takes much longer than another endpoint, which is asked before it.
+	Slow bool `json:"slow,omitempty"`
 }
 
 // upstreamStatus joins how upstreams are doing with what was counted of them.
@@ -115,7 +119,7 @@ func traffic(served, received int64) TrafficStatus {
 func endpointStatus(all []upstream.EndpointHealth) []EndpointStatus {
 	described := make([]EndpointStatus, len(all))
 	for i, e := range all {
-		described[i] = EndpointStatus{e.URL, e.State, e.Since.UTC(), e.LastError}
+		described[i] = EndpointStatus{e.URL, e.State, e.Since.UTC(), e.LastError, e.Headers.Seconds(), e.Slow}
 	}
 	return described
 }

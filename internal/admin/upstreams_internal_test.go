@@ -34,6 +34,22 @@ func TestAccountStatus(t *testing.T) {
 		`{"key":"accounts[2]","rate_limit":{"blobs_from":"2026-11-21T08:00:00Z"}}`)
 }
 
+// TestEndpointStatus: how fast an endpoint answers is left out while it is not known.
+func TestEndpointStatus(t *testing.T) {
+	at := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+	f := func(e upstream.EndpointHealth, want string) {
+		t.Helper()
+		e.URL, e.State, e.Since = "https://reg.example", "closed", at
+		got, err := json.Marshal(endpointStatus([]upstream.EndpointHealth{e}))
+		if err != nil || string(got) != `[{"url":"https://reg.example","state":"closed","since":"2026-11-21T09:00:00Z"`+want+`}]` {
+			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+	}
+	f(upstream.EndpointHealth{}, "")
+	f(upstream.EndpointHealth{Headers: 120 * time.Millisecond}, `,"header_seconds":0.12`)
+	f(upstream.EndpointHealth{Headers: 2 * time.Second, Slow: true}, `,"header_seconds":2,"slow":true`)
+}
+
 // TestUpstreamStatus joins the state of an upstream with the counters of the same name, and with no others.
 func TestUpstreamStatus(t *testing.T) {
 	counted := map[string]int64{
