@@ -49,14 +49,14 @@ type azure struct {
 // azureCloud is what differs between the parts of the world.
 type azureCloud struct{ authority, audience string }
 
-// cloudOf tells the part of the world by a registry's name. In the separate clouds, registries take tokens that are
-// meant for the management of resources.
+// cloudOf tells the part of the world by a registry's name. The token is for registries and nothing else: one for the
+// management of resources, which registries take as well unless their policy forbids it, could do more than pull.
 func cloudOf(host string) azureCloud {
 	switch {
 	case strings.HasSuffix(host, ".azurecr.cn"):
-		return azureCloud{"https://login.chinacloudapi.cn", "https://management.core.chinacloudapi.cn"}
+		return azureCloud{"https://login.chinacloudapi.cn", "https://containerregistry.azure.cn"}
 	case strings.HasSuffix(host, ".azurecr.us"):
-		return azureCloud{"https://login.microsoftonline.us", "https://management.core.usgovcloudapi.net"}
+		return azureCloud{"https://login.microsoftonline.us", "https://containerregistry.azure.us"}
 	}
 	return azureCloud{"https://login.microsoftonline.com", "https://containerregistry.azure.net"}
 }

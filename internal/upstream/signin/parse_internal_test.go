@@ -79,3 +79,16 @@ func FuzzHost(f *testing.F) {
 		}
 	})
 }
+
+func TestCloudOf(t *testing.T) {
+	f := func(host, authority, audience string) {
+		t.Helper()
+		if got := cloudOf(host); got != (azureCloud{authority, audience}) {
+			t.Errorf("%s: got %+v", host, got)
+		}
+	}
+	f("example.azurecr.io", "https://login.microsoftonline.com", "https://containerregistry.azure.net")
+	f("example.azurecr.cn", "https://login.chinacloudapi.cn", "https://containerregistry.azure.cn")
+	f("example.azurecr.us", "https://login.microsoftonline.us", "https://containerregistry.azure.us")
+	f("registry.corp.example", "https://login.microsoftonline.com", "https://containerregistry.azure.net")
+}
