@@ -16,6 +16,10 @@ import (
 // listFresh is how long a list of tags or referrers is served without asking again. Both change at any time.
 const listFresh = 30 * time.Second
 
+// maxRefusedKey bounds what of a client's query is held in memory, in bytes, because a list was refused. What clients of good
+// will ask for is shorter; for the rest, the upstream is asked again.
+const maxRefusedKey = 512
+
 // TagList is a page of tags.
 type TagList struct {
 	Tags    []string // never nil
@@ -102,7 +106,7 @@ func (m *Mirror) list(ctx context.Context, up *upstream.Registry, key listName, 
 		return "list was last fetched " + age.Round(time.Second).String() + " ago; " + key.repo.Registry + " " + unasked(up),
 			json.Unmarshal(last.Body, out)
 	}
-	if refused := refusalIn(err); refused != nil {
+	if refused := refusalIn(err); refused != nil && len(key.key) <= maxRefusedKey {
 		m.refusedLists.add(key, refused, lifeOf(refused, up.Freshness()))
 	}
 	if err != nil {

@@ -258,6 +258,27 @@ func TestRefusalsAreRemembered(t *testing.T) {
 	f("429", http.StatusTooManyRequests, upstream.ErrTooManyRequests)
 }
 
+// A client decides how long the query of a list is, and how many there are.
+func TestRefusedListsStaySmall(t *testing.T) {
+	f := func(artifactType string, want int) {
+		t.Helper()
+		origin := upstreamtest.New(t)
+		origin.Fail(upstreamtest.Referrers, -1, upstreamtest.Fault{Status: http.StatusForbidden})
+		h := open(t, origin)
+		for range 3 {
+			_, err := h.Referrers(t.Context(), repository(t, "app"), oci.DigestOf(oci.SHA256, nil), artifactType, "")
+			if !errors.Is(err, upstream.ErrDenied) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if n := origin.Count(upstreamtest.Referrers, ""); n != want {
+			t.Errorf("a query of %d bytes: asked %d times, want %d", len(artifactType), n, want)
+		}
+	}
+	f("application/spdx+json", 1)
+	f(strings.Repeat("x", 20_000), 3)
+}
+
 func TestRuleForMissing(t *testing.T) {
 	origin := upstreamtest.New(t)
 	h := open(t, origin, func(u *upstream.Config, _ *cacheConfig) {

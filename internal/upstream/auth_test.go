@@ -236,6 +236,7 @@ func TestTokenServiceDown(t *testing.T) {
 func TestUselessTokens(t *testing.T) {
 	for name, body := range map[string]string{
 		"no JSON": "hello", "no token": `{"expires_in":300}`, "line break": `{"token":"a\nb"}`, "wrong type": `{"token":7}`,
+		"too long": `{"token":"` + strings.Repeat("x", 40_000) + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			origin := upstreamtest.New(t)

@@ -12,8 +12,13 @@ import (
 	"time"
 )
 
-// maxTokenBody bounds a token service's answer, in bytes.
-const maxTokenBody = 1 << 20
+const (
+	// maxTokenBody bounds a token service's answer, in bytes.
+	maxTokenBody = 1 << 20
+	// maxToken bounds a token, in bytes. It is sent in a header, of which servers take some 8 to 32 KiB, and one is held for
+	// each repository that clients name.
+	maxToken = 32 << 10
+)
 
 // exchange asks the token service, with the next credential when the first one is refused. It ends with the registry's
 // life, or when its own time is over.
@@ -158,7 +163,7 @@ func (r *Registry) readToken(resp *http.Response, key tokenKey) (string, error) 
 		return "", fmt.Errorf("read token: %w: the answer is not JSON of the known form", ErrWrongContent)
 	}
 	value := orDefault(answer.Token, answer.AccessToken)
-	if value == "" || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if value == "" || len(value) > maxToken || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", fmt.Errorf("read token: %w: the answer holds no usable token", ErrWrongContent)
 	}
 	r.tokens.keep(key, value, time.Duration(min(answer.ExpiresIn, longestToken.Seconds()))*time.Second)
