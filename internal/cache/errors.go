@@ -16,6 +16,9 @@ var (
 	// ErrNoRange: the source cannot start in the middle of the content. A FillFunc returns it, and the fill asks for
 	// everything from the start instead.
 	ErrNoRange = errors.New("source does not deliver ranges")
+	// ErrBusy: the source takes no more requests at the moment. A FillFunc returns it, and the fill goes on with those that
+	// are running, and asks for no more at once.
+	ErrBusy = errors.New("source takes no more requests at the moment")
 	// ErrNoRoom: the size limit leaves no room and nothing can be evicted. The content may still be passed through.
 	ErrNoRoom = errors.New("no room in the cache")
 	// ErrDisk: the data directory could not be read or written. The content may still be passed through.

@@ -20,6 +20,8 @@ const (
 	fetchTries = 5
 	// retryDelay is the pause before the second try without progress; it doubles.
 	retryDelay = 200 * time.Millisecond
+	// patientTry bounds the count of tries, and so the pause, while the source is busy with another fetch of the fill.
+	patientTry = 2
 	// readSize is the largest write to the partial file, and the grain of progress that readers see.
 	readSize = 256 << 10
 )
@@ -90,6 +92,9 @@ func (t *fetch) bring() error {
 		if t.hopeless(err, opened, try) {
 			return err
 		}
+		if errors.Is(err, ErrBusy) && t.fill.fetchesNow() > 1 {
+			try = min(try, patientTry) // there is progress elsewhere, and a place when that ends
+		}
 		t.fill.interrupted()
 		if !pause(t.ctx, try) {
 			return nil
@@ -98,8 +103,12 @@ func (t *fetch) bring() error {
 }
 
 // hopeless reports whether another try is useless: the content is wrong, the disk is in trouble, the source has refused
-// without ever having answered in this fill (it has done its own retries), or the tries are used up.
+// without ever having answered in this fill (it has done its own retries) or takes no request beside the front's, or the tries
+// are used up.
 func (t *fetch) hopeless(err error, opened bool, try int) bool {
+	if errors.Is(err, ErrBusy) && !t.front {
+		return true
+	}
 	if errors.Is(err, ErrNoRange) {
 		return !t.fill.noRange() || !t.front // the front tries once more, without a range
 	}
@@ -309,6 +318,12 @@ func (f *fill) interrupted() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.resumed = true
+}
+
+func (f *fill) fetchesNow() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.fetches)
 }
 
 func (f *fill) answered() bool {

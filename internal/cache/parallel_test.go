@@ -17,6 +17,7 @@ import (
 type link struct {
 	latency   time.Duration
 	each, all int64
+	allowed   int // connections at once; zero: no bound
 
 	mu   sync.Mutex
 	free time.Time // when the link is free for the next bytes
@@ -27,6 +28,9 @@ type link struct {
 func (l *link) from(o *origin) cache.FillFunc {
 	return func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
 		time.Sleep(l.latency)
+		if l.full() {
+			return nil, cache.ErrBusy
+		}
 		s, err := o.from(ctx, want)
 		if err != nil {
 			return nil, err
@@ -39,6 +43,12 @@ func (l *link) from(o *origin) cache.FillFunc {
 		s.Body = &shaped{ReadCloser: s.Body, link: l}
 		return s, nil
 	}
+}
+
+func (l *link) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.allowed > 0 && l.open >= l.allowed
 }
 
 type shaped struct {
@@ -124,6 +134,8 @@ func TestSeveralConnections(t *testing.T) {
 	f("each is slow, length is unknown", &link{latency: 30 * time.Millisecond, each: 8 * mib}, nil, 0.45, 4)
 	f("all are slow", &link{latency: 30 * time.Millisecond, each: 8 * mib, all: 8 * mib}, sized, 1.1, 2)
 	f("two fill the link", &link{latency: 30 * time.Millisecond, each: 8 * mib, all: 16 * mib}, sized, 0.65, 4)
+	f("the source allows one", &link{latency: 30 * time.Millisecond, each: 8 * mib, allowed: 1}, sized, 1.1, 1)
+	f("the source allows two", &link{latency: 30 * time.Millisecond, each: 8 * mib, allowed: 2}, sized, 0.7, 2)
 	f("no ranges", &link{latency: 30 * time.Millisecond, each: 8 * mib}, func(o *origin, r *cache.Request) { o.noRanges, r.Size = true, n }, 1.01, 1)
 	f("no ranges, length is claimed", &link{latency: 30 * time.Millisecond, each: 8 * mib}, func(o *origin, r *cache.Request) { o.noRanges, r.Hint = true, n }, 1.01, 1)
 	f("one connection allowed", &link{latency: 30 * time.Millisecond, each: 8 * mib}, func(_ *origin, r *cache.Request) { r.Size, r.Fetches = n, 1 }, 1.01, 1)

@@ -76,7 +76,7 @@ func (f *fill) shareLocked() (at int64, ok bool) {
 // parallelLocked reports whether the content may be fetched over several connections: somebody wants it, it is long, and
 // its source has ranges, as far as known. A length that is only claimed will do.
 func (f *fill) parallelLocked() bool {
-	return f.request.Fetches > 1 && !f.sequential && !f.ahead && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
+	return f.tuner.most > 1 && !f.sequential && !f.ahead && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
 }
 
 // segmentEndLocked returns where a fetch that begins at at should end. The last segments are shorter, so that all connections
@@ -107,7 +107,7 @@ func (f *fill) firstGapLocked() (int64, bool) {
 
 // wantLocked sees to it that what a sleeping reader needs will come soon.
 func (f *fill) wantLocked(w *wait) {
-	if f.stopped || !f.opened || f.sequential || f.part.size < 0 || len(f.fetches) >= f.request.Fetches {
+	if f.stopped || !f.opened || f.sequential || f.part.size < 0 || len(f.fetches) >= f.tuner.most {
 		return
 	}
 	if f.heldLocked() {
@@ -194,7 +194,10 @@ func (f *fill) fetchEndedLocked(t *fetch, err error) {
 	if errors.Is(err, ErrNoRange) {
 		f.widenLocked()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrBusy) && !t.front:
+		f.tuner.cap(len(f.fetches)) // and the front goes on
+	case err != nil:
 		f.giveUps++
 		f.tuner.back(time.Now()) // a registry that refuses the second connection is not asked for a third
 		if fatal(err) || len(f.fetches) == 0 && t.front || f.giveUps > f.request.Fetches {

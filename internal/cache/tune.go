@@ -95,6 +95,12 @@ func (u *tuner) back(now time.Time) {
 	u.fewer, u.rest = 0, now.Add(tuneAgain)
 }
 
+// cap lets no more fetches run from now on than so many, and at least one: the source has said so.
+func (u *tuner) cap(running int) {
+	u.most = max(1, running)
+	u.target, u.fewer = min(u.target, u.most), 0
+}
+
 // segment returns how long the next fetch should be.
 func (u *tuner) segment(p parallel) int64 {
 	if u.rate == 0 {

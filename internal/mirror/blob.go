@@ -214,13 +214,17 @@ func request(ctx context.Context, up *upstream.Registry, repo oci.Repository, d 
 }
 
 // source opens the bytes of a blob at an upstream, for a fill. It keeps nothing of ctx but what the request came through.
-// An answer to a range that is not what was asked for costs a request without one, not the fill.
+// An answer to a range that is not what was asked for costs a request without one, not the fill, and one request too many
+// costs a connection.
 func source(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.FillFunc {
 	via, download := upstream.ViaOf(ctx), up.Download(repo.Name, d)
 	return func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
 		body, err := download.Open(upstream.WithVia(ctx, via), want.Start, want.End)
 		if errors.Is(err, upstream.ErrWrongContent) && want.Start > 0 {
 			err = fmt.Errorf("%w: %w", cache.ErrNoRange, err)
+		}
+		if errors.Is(err, upstream.ErrTooManyRequests) {
+			err = fmt.Errorf("%w: %w", cache.ErrBusy, err)
 		}
 		if err != nil {
 			return nil, &sourceError{repo, err}

@@ -152,6 +152,9 @@ func (r *Registry) observe(e *endpoint, a *account, header http.Header) {
 func (r *Registry) settleAllowance(e *endpoint, a *account, c call, err error) {
 	status, hasStatus := errors.AsType[*StatusError](err)
 	switch {
+	case hasStatus && status.Status == http.StatusTooManyRequests && status.RetryAfter == 0 && c.trail.exists() && !aboutToken(err, c):
+		// The content is on its way, so this was one connection too many, most likely. The others must go on, and so must
+		// everybody else. The download does not insist.
 	case hasStatus && status.Status == http.StatusTooManyRequests:
 		for _, limited := range classesOf(err, c) {
 			r.limited(e, a, limited, status)
@@ -166,10 +169,16 @@ func (r *Registry) settleAllowance(e *endpoint, a *account, c call, err error) {
 // classesOf returns what a 429 is about: requests of the call's class, but a token service that refuses is in the way of
 // everything.
 func classesOf(err error, c call) []class {
-	if _, elsewhere := errors.AsType[hopError](err); elsewhere || answers(err, c.path) {
-		return []class{classOf(c.kind)}
+	if aboutToken(err, c) {
+		return []class{documents, blobs}
 	}
-	return []class{documents, blobs}
+	return []class{classOf(c.kind)}
+}
+
+// aboutToken reports whether a failure of a call is that of the token service before it.
+func aboutToken(err error, c call) bool {
+	_, elsewhere := errors.AsType[hopError](err)
+	return !elsewhere && !answers(err, c.path)
 }
 
 // limited begins a pause. One line tells of all the requests that it is about.

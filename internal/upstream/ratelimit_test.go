@@ -64,6 +64,36 @@ func TestPullLimitIsRemembered(t *testing.T) {
 	}
 }
 
+// A 429 to a second request for content that is on its way is about the number of connections, unless it names a time.
+func TestOneConnectionTooMany(t *testing.T) {
+	f := func(paused bool, refusal upstreamtest.Fault) {
+		t.Helper()
+		origin := upstreamtest.New(t)
+		d := origin.AddBlob("app", content(3000))
+		r := connect(t, origin, nil)
+		download := r.Download("app", d)
+		body, err := download.Open(t.Context(), 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer body.Close()
+		origin.Fail(upstreamtest.Blob, 1, refusal)
+		if _, err := download.Open(t.Context(), 1000, 2000); !errors.Is(err, upstream.ErrTooManyRequests) {
+			t.Errorf("got %v", err)
+		}
+		other, err := r.Blob(t.Context(), "app", d, 0, -1)
+		if errors.Is(err, upstream.ErrTooManyRequests) != paused {
+			t.Errorf("another download: got %v, want a pause: %v", err, paused)
+		}
+		if err == nil {
+			_ = other.Close()
+		}
+	}
+	f(false, tooMany())
+	f(true, tooMany("Retry-After", "30"))
+	f(true, tooMany("RateLimit-Limit", "100;w=60", "RateLimit-Remaining", "0;w=60"))
+}
+
 // What a registry has told of its limits may have been about credentials that are replaced by now.
 func TestReloadEndsPauses(t *testing.T) {
 	origin := upstreamtest.New(t)
