@@ -210,14 +210,14 @@ func (m *Mirror) statHere(ctx context.Context, up *upstream.Registry, repo oci.R
 
 // request is a fill of content of unknown size from a repository.
 func request(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.Request {
-	return cache.Request{Digest: d, Size: -1, From: source(ctx, up, repo, d), Fetches: up.BlobConnections()}
+	return cache.Request{Digest: d, Size: -1, From: source(ctx, repo, up.Download(repo.Name, d)), Fetches: up.BlobConnections()}
 }
 
-// source opens the bytes of a blob at an upstream, for a fill. It keeps nothing of ctx but what the request came through.
+// source opens the bytes of a download, for a fill. It keeps nothing of ctx but what the request came through.
 // An answer to a range that is not what was asked for costs a request without one, not the fill, and one request too many
 // costs a connection.
-func source(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.FillFunc {
-	via, download := upstream.ViaOf(ctx), up.Download(repo.Name, d)
+func source(ctx context.Context, repo oci.Repository, download *upstream.Download) cache.FillFunc {
+	via := upstream.ViaOf(ctx)
 	return func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
 		body, err := download.Open(upstream.WithVia(ctx, via), want.Start, want.End)
 		if errors.Is(err, upstream.ErrWrongContent) && want.Start > 0 {

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	prefetchPatience = time.Minute
 	// prefetchPause is how long an upstream with something better to do is left alone.
 	prefetchPause = 500 * time.Millisecond
+	// prefetchRest is how long nothing is fetched ahead of an upstream that has refused it as one request too many.
+	prefetchRest = 10 * time.Second
 )
 
 // prefetcher fetches content that nobody has asked for yet, within bounds, and as long as it takes nothing from anybody.
@@ -46,6 +49,8 @@ type lane struct {
 	dialling int
 	// pausing: a timer will look again.
 	pausing bool
+	// rest is until when nothing begins.
+	rest time.Time
 }
 
 // errand is content to be fetched ahead.
@@ -161,7 +166,7 @@ func (p *prefetcher) mayStartLocked(l *lane) bool {
 	if !l.running.admits(size, laneBound()) || !p.running.admits(size, allBound()) {
 		return false
 	}
-	if l.up.Spare() > l.dialling {
+	if !time.Now().Before(l.rest) && l.up.Spare() > l.dialling {
 		return true
 	}
 	if !l.pausing {
@@ -176,6 +181,13 @@ func (p *prefetcher) lookAgain(l *lane) {
 	defer p.mu.Unlock()
 	l.pausing = false
 	p.startLocked()
+}
+
+// refused lets an upstream rest that takes nothing more at the moment.
+func (p *prefetcher) refused(l *lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.rest = time.Now().Add(prefetchRest)
 }
 
 // run is one errand.
@@ -207,6 +219,7 @@ func (p *prefetcher) begin(l *lane, e errand) (over <-chan struct{}) {
 		return nil
 	}
 	want := request(e.ctx, l.up, e.repo, d)
+	want.From = source(e.ctx, e.repo, l.up.DownloadAhead(e.repo.Name, d))
 	want.Hint = e.content.Size // as for a client: what a manifest says is not certain
 	blob, err := m.cache.FillAhead(want)
 	if blob == nil || err != nil {
@@ -217,6 +230,9 @@ func (p *prefetcher) begin(l *lane, e errand) (over <-chan struct{}) {
 	if err := blob.Ready(e.ctx); err != nil {
 		p.unread.forget(d)
 		m.noteRefusal(l.up, key, err)
+		if errors.Is(err, upstream.ErrTooManyRequests) {
+			p.refused(l)
+		}
 		m.log.Debug("content could not be fetched ahead; whoever asks for it will be told", "repository", e.repo, "digest", d, "error", err)
 		return blob.Done()
 	}

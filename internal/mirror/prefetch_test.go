@@ -115,6 +115,36 @@ func TestPullOverlaps(t *testing.T) {
 	}
 }
 
+// A registry that takes no more than one layer at a time, and says so without a time, keeps no client from the next one
+// because of what nobody has asked for.
+func TestRefusedAheadIsNobodysConcern(t *testing.T) {
+	origin := upstreamtest.New(t)
+	image := origin.AddImage("app", "1", 2<<20, 2<<20+1, 2<<20+2, 2<<20+3)
+	h := open(t, origin, prefetching)
+	h.get("app", tag("1"), mirror.Miss)
+	h.blob("app", image.Config, mirror.Miss)
+	first := image.Layers[0].Digest.String()
+	origin.Hook(func(r *http.Request) *upstreamtest.Fault {
+		if isBlob(r) && !strings.HasSuffix(r.URL.Path, first) {
+			return &upstreamtest.Fault{Status: http.StatusTooManyRequests}
+		}
+		return nil
+	})
+	b := h.openBlob("app", image.Layers[0].Digest)
+	eventually(t, "something is fetched ahead", func() bool { return origin.Count(upstreamtest.Blob, "GET") > 2 })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.settle()
+	if n := origin.Count(upstreamtest.Blob, "GET"); n > 2+4 {
+		t.Errorf("%d requests for blobs, want one for each that may be fetched ahead at a time, and no more", n)
+	}
+	origin.Hook(nil)
+	for _, layer := range image.Layers[1:] {
+		h.blob("app", layer, mirror.Miss)
+	}
+}
+
 // Whoever asks for what is being fetched ahead joins it.
 func TestClientJoinsWhatIsFetchedAhead(t *testing.T) {
 	origin := upstreamtest.New(t)

@@ -152,9 +152,9 @@ func (r *Registry) observe(e *endpoint, a *account, header http.Header) {
 func (r *Registry) settleAllowance(e *endpoint, a *account, c call, err error) {
 	status, hasStatus := errors.AsType[*StatusError](err)
 	switch {
-	case hasStatus && status.Status == http.StatusTooManyRequests && status.RetryAfter == 0 && c.trail.exists() && !aboutToken(err, c):
-		// The content is on its way, so this was one connection too many, most likely. The others must go on, and so must
-		// everybody else. The download does not insist.
+	case hasStatus && status.Status == http.StatusTooManyRequests && status.RetryAfter == 0 && c.extra && !aboutToken(err, c):
+		// This was one connection too many, most likely. The others must go on, and so must everybody else. Who has sent it
+		// does not insist.
 	case hasStatus && status.Status == http.StatusTooManyRequests:
 		for _, limited := range classesOf(err, c) {
 			r.limited(e, a, limited, status)

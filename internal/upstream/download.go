@@ -19,11 +19,18 @@ type Download struct {
 	name     string
 	digest   oci.Digest
 	trail    trail
+	ahead    bool // no client has asked for it when it begins
 }
 
 // Download prepares requests for one blob.
 func (r *Registry) Download(name string, d oci.Digest) *Download {
 	return &Download{registry: r, name: name, digest: d}
+}
+
+// DownloadAhead is Download for content that no client has asked for yet. A registry that refuses it as one request too many
+// is left alone with it, and with nothing else.
+func (r *Registry) DownloadAhead(name string, d oci.Digest) *Download {
+	return &Download{registry: r, name: name, digest: d, ahead: true}
 }
 
 // Open is Blob for one of several requests, which may be made from several goroutines.
@@ -61,7 +68,7 @@ func (p *placed) Close() error {
 // transfer opens the bytes once there is a place for them.
 func (d *Download) transfer(ctx context.Context, start, end int64, deadline time.Time) (*Body, error) {
 	c := blobCall(http.MethodGet, d.name, d.digest)
-	c.span, c.deadline, c.trail = rangeHeader(start, end), deadline, &d.trail
+	c.span, c.deadline, c.trail, c.extra = rangeHeader(start, end), deadline, &d.trail, d.ahead || d.trail.exists()
 	a, err := d.ask(ctx, c)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ type call struct {
 	span       string    // value of the Range header
 	stay       bool      // a redirect to another host is an answer, not to be followed
 	background bool      // no client waits for it
+	extra      bool      // something can be had without it: more of what is on its way, or what may be asked for next
 	deadline   time.Time // for the first header; zero means the whole time of a call from now on
 	// trail, when set, is what earlier requests for the same content have found out.
 	trail *trail
