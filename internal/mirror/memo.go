@@ -88,7 +88,8 @@ type throttle struct {
 // pass reports whether a warning may go out now, and how many were held back since the last one.
 func (t *throttle) pass() (held int64, ok bool) {
 	now, last := time.Now().UnixNano(), t.last.Load()
-	if now-last < int64(t.every) || !t.last.CompareAndSwap(last, now) {
+	since := time.Duration(now - last) // negative when the clock was set back
+	if 0 <= since && since < t.every || !t.last.CompareAndSwap(last, now) {
 		t.held.Add(1)
 		return 0, false
 	}
