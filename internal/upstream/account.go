@@ -60,10 +60,10 @@ func (r *Registry) newAccounts(log *slog.Logger) []*account {
 
 // isAside reports whether the account is left out. What is further away than that lasts is from before the clock was set
 // back.
-func (a *account) isAside(now time.Time) bool { return ahead(a.aside.Load(), now, asideFor) }
+func (a *account) isAside(now time.Time) bool { return lasts(a.aside.Load(), now, asideFor) }
 
-// ahead reports whether a time of the clock, in nanoseconds since 1970, is still to come, and was set at most so long ago.
-func ahead(until int64, now time.Time, most time.Duration) bool {
+// lasts reports whether a time of the clock, in nanoseconds since 1970, is still to come, and was set at most so long ago.
+func lasts(until int64, now time.Time, most time.Duration) bool {
 	left := time.Duration(until - now.UnixNano())
 	return 0 < left && left <= most
 }

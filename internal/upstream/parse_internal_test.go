@@ -110,7 +110,7 @@ func TestClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 	f := func(until time.Time, want bool) {
 		t.Helper()
-		if got := ahead(until.UnixNano(), now, time.Minute); got != want {
+		if got := lasts(until.UnixNano(), now, time.Minute); got != want {
 			t.Errorf("%v: got %v, want %v", until, got, want)
 		}
 	}

@@ -18,7 +18,7 @@ type probing struct {
 
 // due reports whether an endpoint that is not down may be probed again.
 func (p *probing) due(now time.Time) bool {
-	return !ahead(p.last.Load()+int64(probeEvery), now, probeEvery)
+	return !lasts(p.last.Load()+int64(probeEvery), now, probeEvery)
 }
 
 // begin reports whether a probe may start, which none does while another is out. end is called when it is over.

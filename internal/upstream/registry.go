@@ -55,7 +55,7 @@ type endpoint struct {
 // absence remembers for some hours that an upstream lacks an ability.
 type absence struct{ until atomic.Int64 }
 
-func (a *absence) noted() bool { return ahead(a.until.Load(), time.Now(), capabilityLife) }
+func (a *absence) noted() bool { return lasts(a.until.Load(), time.Now(), capabilityLife) }
 func (a *absence) note()       { a.until.Store(time.Now().Add(capabilityLife).UnixNano()) }
 
 // newRegistry builds the client for one upstream. The configuration has defaults filled in and is valid.
