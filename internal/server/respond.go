@@ -101,6 +101,8 @@ var rules = []rule{
 		message: "{registry} sent bytes that do not match their digest, and they were discarded: try again; if it stays so, tell the operator"},
 	{err: cache.ErrNoRange, status: 502, code: oci.Unavailable,
 		message: "{registry} does not send this blob from the middle on: try again"},
+	{err: cache.ErrBusy, status: 429, code: oci.TooManyRequests, retry: unsaidRetryAfter,
+		message: "{registry} takes no more requests at the moment: wait, and try again"},
 	{err: cache.ErrClosed, status: 503, code: oci.Unavailable, retry: ownRetryAfter,
 		message: "this mirror is stopping: try again, or use the next one"},
 	{err: cache.ErrAbandoned, status: 503, code: oci.Unavailable, retry: time.Second,

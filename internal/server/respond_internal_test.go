@@ -30,6 +30,7 @@ var sentinels = map[string]error{
 	"cache.ErrNoRoom":               cache.ErrNoRoom,
 	"cache.ErrDisk":                 cache.ErrDisk,
 	"cache.ErrNoRange":              cache.ErrNoRange,
+	"cache.ErrBusy":                 cache.ErrBusy,
 	"cache.ErrClosed":               cache.ErrClosed,
 	"cache.ErrAbandoned":            cache.ErrAbandoned,
 	"mirror.ErrNoUpstream":          mirror.ErrNoUpstream,
