@@ -28,6 +28,7 @@ var ours = map[string]struct {
 	"internal/catalog":         {words("internal/oci", "internal/units"), "a mechanism knows the words, and no other mechanism"},
 	"internal/upstream":        {words("internal/oci", "internal/units", "internal/upstream/signin"), "a mechanism knows the words, and no other mechanism"},
 	"internal/upstream/signin": {nil, "what clouds want to see has nothing to do with what registries hold"},
+	"internal/peer":            {words("internal/oci", "internal/units"), "a mechanism knows the words, and no other mechanism"},
 	"internal/mirror": {
 		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream"),
 		"decisions stand above the mechanisms and below everything that has a wire or a file",
@@ -41,11 +42,11 @@ var ours = map[string]struct {
 		"operators see what is below the wire, not the wire",
 	},
 	"internal/config": {
-		words("internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/mirror", "internal/server", "internal/admin"),
+		words("internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/peer", "internal/mirror", "internal/server", "internal/admin"),
 		"the file composes the Config types of the others and starts nothing",
 	},
 	"internal/node": {
-		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/mirror",
+		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/peer", "internal/mirror",
 			"internal/server", "internal/admin", "internal/config"),
 		"wiring knows every part, but not the process around it",
 	},
@@ -75,6 +76,7 @@ var confined = []struct {
 	{"go.etcd.io/bbolt", words("internal/cache", "internal/catalog", "bench/start"), "who else writes to disk does it without an index; bench/start writes one that would take the cache hours"},
 	{"github.com/google/go-containerregistry", words("internal/upstream"), "its names and errors are the upstreams', ours are in oci"},
 	{"github.com/prometheus/client_golang/prometheus/promhttp", words("internal/admin"), "metrics are exposed in one place"},
+	{"github.com/hashicorp", words("internal/peer"), "who is a member is asked of peer; its library calls back with locks held"},
 	{"github.com/goccy/go-yaml", words("internal/config"), "strictness is lost where a second package decodes"},
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
 	{"golang.org/x/sys", words("internal/cache", "internal/node", "bench/memory", "bench/readers", "bench/start"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; and for figures by what measures"},
