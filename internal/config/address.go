@@ -11,15 +11,30 @@ import (
 // addressProblems finds addresses that exclude each other: two listeners in one place, and an upstream that is this
 // mirror itself.
 func (c Config) addressProblems() []Problem {
-	var found []Problem
-	if overlap(c.Server.Listen, c.Admin.Listen) {
-		found = append(found, problem("admin.listen", "got %q, which server.listen (%s) takes already: choose another port", c.Admin.Listen, c.Server.Listen))
-	}
+	found := c.listenerProblems()
 	for i, up := range c.Upstreams {
 		for j, endpoint := range up.Endpoints {
 			if c.isOwn(endpoint) {
 				found = append(found, problem(fmt.Sprintf("upstreams[%d].endpoints[%d]", i, j),
 					"got %q, which is this mirror's own server.listen: name the registry, or the mirror would ask itself", endpoint))
+			}
+		}
+	}
+	return found
+}
+
+// listenerProblems finds two listeners in one place.
+func (c Config) listenerProblems() []Problem {
+	var found []Problem
+	listeners := []struct{ key, address string }{
+		{"server.listen", c.Server.Listen}, {"admin.listen", c.Admin.Listen},
+		{"peers.listen", c.Peers.Listen}, {"peers.transfer", c.Peers.TransferAddress()},
+	}
+	for i, later := range listeners {
+		for _, earlier := range listeners[:i] {
+			// That the two addresses of the peers exclude each other is for peers to say.
+			if overlap(earlier.address, later.address) && earlier.key != "peers.listen" {
+				found = append(found, problem(later.key, "got %q, which %s (%s) takes already: choose another port", later.address, earlier.key, earlier.address))
 			}
 		}
 	}

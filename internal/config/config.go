@@ -7,6 +7,7 @@ import (
 
 	"mirror/internal/admin"
 	"mirror/internal/cache"
+	"mirror/internal/peer"
 	"mirror/internal/server"
 	"mirror/internal/units"
 	"mirror/internal/upstream"
@@ -23,30 +24,9 @@ type Config struct {
 	// Upstreams are the registries that the node pulls from. A file that lists any replaces the default list.
 	Upstreams []upstream.Config `yaml:"upstreams"`
 	// Peers are the other nodes.
-	Peers Peers `yaml:"peers"`
+	Peers peer.Config `yaml:"peers"`
 	// Log is what is logged, and how.
 	Log Log `yaml:"log"`
-}
-
-// Peers says how nodes find each other. The keys are fixed, but this build runs alone: Validate refuses a Listen or a
-// Join that is not empty, so that nobody believes in a cluster that is not there.
-type Peers struct {
-	// Listen is the gossip address, host:port for TCP and UDP. Empty means no peers.
-	Listen string `yaml:"listen"`
-	// Transfer is the address that peers fetch content from. Empty means the host of Listen and its port plus one.
-	Transfer string `yaml:"transfer"`
-	// Advertise is the host that peers reach both addresses at, when it differs.
-	Advertise string `yaml:"advertise"`
-	// Join lists seeds: host:port, or a DNS name that resolves to several.
-	Join []string `yaml:"join"`
-	// Zone names the place of this node; content crosses a zone's border once.
-	Zone string `yaml:"zone"`
-	// SecretFile is the file with the cluster's key.
-	SecretFile string `yaml:"secret_file"`
-	// ChunkSize is the unit of exchange in bytes, the same on every node.
-	ChunkSize units.Bytes `yaml:"chunk_size"`
-	// ShareTags lets one node revalidate a tag for all of them.
-	ShareTags bool `yaml:"share_tags"`
 }
 
 // Log says what is logged. Lines go to standard error.
@@ -72,7 +52,7 @@ func Default() Config {
 			Scrub:   cache.ScrubConfig{Rate: units.Rate(16 * units.MiB)},
 		},
 		Upstreams: upstream.DefaultConfigs(),
-		Peers:     Peers{ChunkSize: 8 * units.MiB, ShareTags: true},
+		Peers:     peer.Defaults(),
 		Log:       Log{Level: "info", Format: "text"},
 	}
 }

@@ -26,7 +26,7 @@ func (c Config) problems() []Problem {
 		c.cacheProblems(),
 		c.upstreamProblems(),
 		c.addressProblems(),
-		c.Peers.problems(),
+		c.keyed("peers.", c.Peers.Validate()),
 		c.Log.problems(),
 	)
 }
@@ -53,17 +53,6 @@ func (c Config) upstreamProblems() []Problem {
 		return []Problem{problem("upstreams", "the list is empty: name a registry, or leave the key out for the public ones")}
 	}
 	return c.keyed("", upstream.ValidateAll(c.Upstreams))
-}
-
-func (p Peers) problems() []Problem {
-	var found []Problem
-	if p.Listen != "" {
-		found = append(found, problem("peers.listen", "got %q, but this build has no peers yet: leave it empty", p.Listen))
-	}
-	if len(p.Join) > 0 {
-		found = append(found, problem("peers.join", "got %q, but this build has no peers yet: leave it empty", p.Join))
-	}
-	return found
 }
 
 func (l Log) problems() []Problem {

@@ -42,8 +42,9 @@ func TestValidateNamesKey(t *testing.T) {
 	f(func(c *config.Config) { c.Upstreams[2].Registry = "Quay.io" }, "upstreams[2].registry", "lower-case")
 	f(func(c *config.Config) { c.Upstreams[0].Endpoints[0] = "registry-1.docker.io" }, "upstreams[0].endpoints[0]", "https://")
 	f(func(c *config.Config) { c.Upstreams[0].Credentials.Username = "me" }, "upstreams[0].credentials.password_file", "missing")
-	f(func(c *config.Config) { c.Peers.Listen = "127.0.0.1:5002" }, "peers.listen", "no peers yet")
-	f(func(c *config.Config) { c.Peers.Join = []string{"seed.example"} }, "peers.join", "no peers yet")
+	f(func(c *config.Config) { c.Peers.Listen = "10.0.0.1:5002" }, "peers.secret_file", "name a file")
+	f(func(c *config.Config) { c.Peers.Join = []string{"seed.example"} }, "peers.join", "set peers.listen")
+	f(func(c *config.Config) { c.Peers.Listen, c.Peers.Join = "localhost:5002", []string{"a", "b:c"} }, "peers.join[1]", "host:port")
 	f(func(c *config.Config) { c.Log.Level = "trace" }, "log.level", "debug, info, warn or error")
 	f(func(c *config.Config) { c.Log.Format = "xml" }, "log.format", "text or json")
 }
@@ -67,6 +68,26 @@ func TestListenersMustDiffer(t *testing.T) {
 	f("127.0.0.1:5000", "127.0.0.2:5000", true)
 	f("10.0.0.1:5000", "127.0.0.1:5000", true)
 	f(":5000", ":5001", true)
+}
+
+func TestPeersNeedPortsOfTheirOwn(t *testing.T) {
+	f := func(listen, transfer, wantKey string) {
+		t.Helper()
+		cfg := config.Default()
+		cfg.Peers.Listen, cfg.Peers.Transfer = listen, transfer
+		var invalid *config.Error
+		switch err := cfg.Validate(); {
+		case wantKey == "" && err != nil:
+			t.Errorf("peers.listen %s with peers.transfer %s: %v", listen, transfer, err)
+		case wantKey != "" && (!errors.As(err, &invalid) || invalid.Problems[0].Key != wantKey):
+			t.Errorf("peers.listen %s with peers.transfer %s: got %v, want a problem of %s", listen, transfer, err, wantKey)
+		}
+	}
+	f("127.0.0.1:5002", "", "")
+	f("127.0.0.1:5001", "", "peers.listen")
+	f("127.0.0.1:4999", "", "peers.transfer")
+	f("127.0.0.1:5002", "127.0.0.1:5000", "peers.transfer")
+	f("127.0.0.1:5002", "127.0.0.1:5002", "peers.transfer")
 }
 
 func TestEndpointMustNotBeTheMirror(t *testing.T) {

@@ -60,10 +60,17 @@ const (
 	draining = "draining: the process is about to stop"
 )
 
+// errNoPeers keeps anybody from believing in a cluster that is not there: members find each other, but nothing moves
+// content between them yet.
+var errNoPeers = errors.New("peers.listen is set, but this version cannot exchange content with peers yet: leave peers.listen and peers.join empty")
+
 // New returns a node that has not started. version is what the upstreams and /metrics are told.
 func New(cfg config.Config, version string, log *slog.Logger) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if cfg.Peers.Enabled() {
+		return nil, errNoPeers
 	}
 	n := &Node{
 		cfg: cfg, version: version, id: newID(), base: log, log: log.With("component", "node"),
