@@ -70,7 +70,7 @@ func (g *gossip) NotifyAlive(node *memberlist.Node) error {
 // objection tells why a node must not be a member. Each of two nodes that do not fit finds the same about the other.
 func (g *gossip) objection(node *memberlist.Node) (reason, error) {
 	if !isName(node.Name) {
-		return reasonName, fmt.Errorf("a member has the name %.200q, which is not made of letters, digits, dots, dashes and underscores: set its peers.name", node.Name)
+		return reasonName, fmt.Errorf("the name %.200q is not made of letters, digits, dots, dashes and underscores: set that member's peers.name", node.Name)
 	}
 	m, err := memberOf(node)
 	if err != nil {
@@ -93,8 +93,9 @@ func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
 	if existing.Name == g.group.name {
 		g.contested.Store(time.Now().UnixNano())
 	}
-	g.group.refuse(reasonName, fmt.Sprintf("two nodes have this name, at %s and %s: give each its own peers.name, unless one of them has just crashed and come back elsewhere",
-		existing.Address(), other.Address()), existing.Name)
+	message := fmt.Sprintf("two nodes have this name, at %s and %s: give each its own peers.name, unless one of them has just "+
+		"crashed and come back elsewhere", existing.Address(), other.Address())
+	g.group.refuse(reasonName, message, existing.Name)
 }
 
 // isContested tells whether another node has used our name within the last span.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -108,7 +109,7 @@ func (g *Group) readSecret() (Secret, error) {
 		return noSecret(g.cfg.Cluster)
 	}
 	if isReadableByAll(g.cfg.SecretFile) {
-		g.log.Warn(fmt.Sprintf("every user of this machine can read %s, the secret of the cluster: take the right away (chmod o-r)", g.cfg.SecretFile))
+		g.log.Warn(fmt.Sprintf("every user of this machine can read the secret of the cluster: chmod o-r %s", g.cfg.SecretFile))
 	}
 	return LoadSecret(g.cfg.SecretFile, g.cfg.Cluster)
 }
@@ -151,8 +152,8 @@ func (g *Group) advertised(ctx context.Context) (netip.Addr, error) {
 		return netip.Addr{}, nil
 	}
 	found, err := seed{host: g.cfg.Advertise}.addresses(ctx, g.settings.Resolver)
-	if err != nil || len(found) == 0 {
-		return netip.Addr{}, fmt.Errorf("look up peers.advertise %s: %w: write the address itself", g.cfg.Advertise, err)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find peers.advertise: %w: write the address itself", err)
 	}
 	return found[0].Addr(), nil
 }
@@ -161,15 +162,14 @@ func (g *Group) advertised(ctx context.Context) (netip.Addr, error) {
 func (g *Group) gather(transport *memberlist.NetTransport, advertise netip.Addr) error {
 	port := uint16(transport.GetAutoBindPort())
 	if err := g.parseSeeds(port); err != nil {
-		transport.Shutdown()
-		return err
+		return errors.Join(err, transport.Shutdown())
 	}
 	g.standing.settle(0)
 	g.compose()
 	list, err := memberlist.Create(g.gossipConfig(transport, advertise))
 	if err != nil {
-		transport.Shutdown()
-		return fmt.Errorf("start gossip: %w: set peers.advertise to the address that peers reach this node at", err)
+		err = fmt.Errorf("start gossip: %w: set peers.advertise to the address that peers reach this node at", err)
+		return errors.Join(err, transport.Shutdown())
 	}
 	g.list = list
 	self := list.LocalNode()

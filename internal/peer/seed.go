@@ -36,14 +36,17 @@ func parseSeed(text string, standard uint16) (seed, error) {
 	return seed{host: host, port: uint16(port)}, nil
 }
 
-// addresses returns where the seed leads now.
+// addresses returns where the seed leads now: at least one address, or an error.
 func (s seed) addresses(ctx context.Context, r resolver) ([]netip.AddrPort, error) {
 	if addr, err := netip.ParseAddr(s.host); err == nil {
 		return []netip.AddrPort{netip.AddrPortFrom(addr.Unmap(), s.port)}, nil
 	}
 	found, err := r.LookupNetIP(ctx, "ip", s.host)
 	if err != nil {
-		return nil, fmt.Errorf("look up seed %s: %w", s.host, err)
+		return nil, fmt.Errorf("look up %s: %w", s.host, err)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("look up %s: it has no address", s.host)
 	}
 	addresses := make([]netip.AddrPort, len(found))
 	for i, addr := range found {

@@ -73,7 +73,8 @@ func (g *Group) refuse(why reason, message, peer string) {
 
 // refuseGossip is refuse for gossip that could not be read, of which only the address of the sender is known.
 func (g *Group) refuseGossip(why reason, from string) {
-	message := "the secret of this node and of a peer do not match: compare their secret files (peers.secret_file) and restart or send SIGHUP to the one that was changed"
+	message := "the secrets of this node and of a peer do not match: compare the files of peers.secret_file, and send SIGHUP " +
+		"to the node whose file was changed"
 	if why == reasonCluster {
 		message = "a peer of another cluster has called: compare peers.cluster and the seeds (peers.join) of the two nodes"
 	}

@@ -128,21 +128,27 @@ func (c Config) consentProblem() error {
 	}
 	for _, address := range []string{c.Listen, c.TransferAddress()} {
 		if host, _, err := splitAddress(address); err == nil && !isLoopback(host) {
-			return fmt.Errorf("secret_file: is empty, but %s is reached by other machines: name a file with a key, for example from \"openssl rand -base64 32\", the same on every node", address)
+			return errNoConsent(address)
 		}
 	}
 	if c.Advertise != "" && !isLoopback(c.Advertise) {
-		return fmt.Errorf("secret_file: is empty, but %s is reached by other machines: name a file with a key, for example from \"openssl rand -base64 32\", the same on every node", c.Advertise)
+		return errNoConsent(c.Advertise)
 	}
 	return nil
+}
+
+func errNoConsent(address string) error {
+	return fmt.Errorf("secret_file: is empty, but %s is reached by other machines: name a file with a key, for example from %q, "+
+		"the same on every node", address, "openssl rand -base64 32")
 }
 
 // isName tells whether text can be the name of a node, a cluster or a zone. None of its characters needs quoting in a
 // header, a list or a log.
 func isName(text string) bool {
 	for i := range len(text) {
-		c := text[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_') {
+		switch c := text[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '-', c == '_':
+		default:
 			return false
 		}
 	}
