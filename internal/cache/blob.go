@@ -33,6 +33,7 @@ type Blob struct {
 	shared bool     // file is the fill's own: it is read without its offset, and not closed here
 	size   int64    // of complete content
 	fill   *fill
+	piece  *Piece // it is read for a piece, not for a client
 	pass   *passage
 	// own and mine are what Fallback was given; begun is the file that was read before a rejoin.
 	own    *Request
@@ -277,7 +278,7 @@ func (b *Blob) Close() error {
 	}
 	b.leaveBegun()
 	if b.fill != nil {
-		b.fill.detach()
+		b.fill.detach(b.piece)
 	}
 	if b.pass != nil {
 		b.pass.close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,10 @@ type Cache struct {
 	pace pace
 	// parallel is usualParallel; tests make it smaller.
 	parallel parallel
+
+	// dice chooses among chunks; tests seed it. idle is demandIdle; tests make it shorter.
+	dice *dice
+	idle time.Duration
 
 	// names orders stores and removals of complete files: a removal takes it alone, from the table to the unlink, so that
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
@@ -80,7 +85,8 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 		space:       &space{dir: cfg.Dir, least: int64(cfg.MinFree), look: spaceOf},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
 		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
-		abandonSize: abandonSize, pace: usualPace(), parallel: usualParallel(),
+		abandonSize: abandonSize, pace: usualPace(), parallel: usualParallel(), idle: demandIdle,
+		dice:      newDice(rand.Uint64()),
 		rechecks:  rechecks{running: make(map[*entry]*recheck)},
 		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),
 		pinWarning: rate.Sometimes{First: 1, Interval: pinWarningInterval},
@@ -113,7 +119,10 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 
 // Open opens complete or growing content, or returns ErrNotFound. This is the hit: a lookup in memory, at most one open
 // of a file, no lock across it. When the file has changed since it was verified, it is read first (recheck.go).
-func (c *Cache) Open(d oci.Digest) (*Blob, error) {
+func (c *Cache) Open(d oci.Digest) (*Blob, error) { return c.open(d, (*fill).attach) }
+
+// open opens complete content, or growing content if attach does not refuse the fill.
+func (c *Cache) open(d oci.Digest, attach func(*fill) bool) (*Blob, error) {
 	if m := c.memory.get(d); m != nil {
 		m.entry.hit()
 		return &Blob{digest: d, tier: TierMemory, data: m.data, size: int64(len(m.data))}, nil
@@ -125,10 +134,10 @@ func (c *Cache) Open(d oci.Digest) (*Blob, error) {
 			return c.openEntry(d, e)
 		case f == nil:
 			return nil, ErrNotFound
-		case f.attach():
+		case attach(f):
 			return &Blob{digest: d, tier: TierSource, fill: f}, nil
 		}
-		<-f.done // it has just left the table, or is about to because nobody was reading it
+		<-f.done // it has just left the table, or is about to because nobody wanted it
 	}
 }
 
@@ -194,15 +203,16 @@ func (c *Cache) Fill(r Request) (b *Blob, joined bool, err error) {
 		if !errors.Is(err, ErrNotFound) {
 			return b, true, err
 		}
-		b, err = c.start(r, false)
+		b, err = c.start(r, func(f *fill) { f.readers = 1 })
 		if b != nil || err != nil {
 			return b, false, err
 		}
 	}
 }
 
-// start starts a fill, unless the content has come into the table since it was looked up; then both results are nil.
-func (c *Cache) start(r Request, ahead bool) (*Blob, error) {
+// start starts a fill, unless the content has come into the table since it was looked up; then both results are nil. The
+// fill is made ready by the function given, before anybody else sees it.
+func (c *Cache) start(r Request, ready func(*fill)) (*Blob, error) {
 	c.closing.RLock()
 	defer c.closing.RUnlock()
 	if c.closed {
@@ -215,7 +225,7 @@ func (c *Cache) start(r Request, ahead bool) (*Blob, error) {
 		return nil, nil
 	}
 	f := c.newFill(r, s.takePart(r.Digest))
-	f.readers, f.ahead = 1, ahead
+	ready(f)
 	s.fills[r.Digest] = f
 	c.fills.Add(1)
 	c.running.Add(1)
@@ -234,10 +244,10 @@ func (c *Cache) Put(d oci.Digest, data []byte) error {
 	if c.closed {
 		return ErrClosed
 	}
-	if e, f := c.index.find(d); e != nil || f != nil {
+	if c.taken(d) {
 		return nil
 	}
-	p, err := c.newPart(d, int64(len(data)))
+	p, err := c.newPart(d, int64(len(data)), int64(len(data)))
 	if err != nil {
 		c.metrics.notStored(err)
 		return fmt.Errorf("put %s: %w", d, err)

@@ -31,7 +31,7 @@ func (c *Cache) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkRecords(contents), c.checkRoom(contents), c.checkPins(contents))
+	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkFills(), c.checkRecords(contents), c.checkRoom(contents), c.checkPins(contents))
 	return errors.Join(problems...)
 }
 
@@ -74,6 +74,42 @@ func (c *Cache) checkPartial() error {
 	for _, j := range journals {
 		if base, _, _ := strings.Cut(j, journalSuffix); !files[base] {
 			return fmt.Errorf("check partial files: %s has no partial file", j)
+		}
+	}
+	return nil
+}
+
+// checkFills looks at fills that wait for pieces to be asked for, and at any others.
+func (c *Cache) checkFills() error {
+	var problems []error
+	c.index.eachFill(func(f *fill) {
+		if err := f.check(); err != nil {
+			problems = append(problems, fmt.Errorf("check fill of %s: %w", f.request.Digest, err))
+		}
+	})
+	return errors.Join(problems...)
+}
+
+// check compares what a running fill has with what it holds room for, and its fetches with each other.
+func (f *fill) check() error {
+	f.booking.Lock()
+	defer f.booking.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.part
+	switch {
+	case p == nil || f.state != filling:
+		return nil
+	case p.present.total() > p.reserved:
+		return fmt.Errorf("%d bytes are there, and room for %d", p.present.total(), p.reserved)
+	case p.present.end() > f.endLocked():
+		return fmt.Errorf("bytes up to %d are there, of %d", p.present.end(), p.size)
+	}
+	for i, t := range f.fetches {
+		for _, other := range f.fetches[:i] {
+			if t.left() > 0 && t.pos < other.limit && other.pos < t.limit {
+				return fmt.Errorf("two fetches bring [%d, %d) and [%d, %d)", t.pos, t.limit, other.pos, other.limit)
+			}
 		}
 	}
 	return nil

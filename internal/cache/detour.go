@@ -41,7 +41,7 @@ func (b *Blob) rejoin(err error) bool {
 	if err != nil {
 		return false
 	}
-	b.fill.detach()
+	b.fill.detach(nil)
 	b.fill, b.begun, b.file, b.data, b.size = next.fill, b.file, next.file, next.data, next.size
 	return true
 }

@@ -23,11 +23,18 @@ var (
 	ErrNoRoom = errors.New("no room in the cache")
 	// ErrDisk: the data directory could not be read or written. The content may still be passed through.
 	ErrDisk = errors.New("disk trouble in the data directory")
+	// ErrSuspect: wrong bytes came for this content a moment ago, so no piece of it is given away before it is verified.
+	ErrSuspect = errors.New("wrong bytes came for this content a moment ago")
+	// ErrNoSpan: a piece was asked for that the content does not have.
+	ErrNoSpan = errors.New("content has no such bytes")
 	// ErrClosed: the cache is shutting down.
 	ErrClosed = errors.New("cache is closed")
 	// ErrAbandoned: a long fill was stopped because nobody was reading it any more; what it has is kept for the next.
 	ErrAbandoned = errors.New("fill was abandoned by all readers")
 )
+
+// errRetired: a fill on demand has ended, because no pieces are asked for any more, or the content came by another way.
+var errRetired = errors.New("fill on demand has ended")
 
 // errBeyondEnd is a caller's mistake: a range that the blob does not have.
 var errBeyondEnd = errors.New("BUG: range beyond the end of the blob")

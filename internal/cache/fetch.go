@@ -39,6 +39,9 @@ type fetch struct {
 	pos, limit int64
 	started    time.Time
 	origin     int64 // pos when started
+	// source is the open stream, or nil; booked: there is room for all that the fetch brings. Both are guarded by fill.mu.
+	source *Stream
+	booked bool
 }
 
 // near returns how far ahead of pos the fetch will be in a moment. Waiting that long beats another request. It is more than
@@ -71,7 +74,10 @@ func (t *fetch) run() {
 	f := t.fill
 	defer f.fetching.Done()
 	defer t.cancel()
-	err := t.bring()
+	err := f.afford(t)
+	if err == nil {
+		err = t.bring()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fetchEndedLocked(t, err)
@@ -147,6 +153,8 @@ func (t *fetch) stream() (opened bool, err error) {
 	if err := t.fill.accept(t, s, want); err != nil {
 		return false, err
 	}
+	t.setSource(s)
+	defer t.setSource(nil)
 	watch := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
 	defer watch.Stop()
 	if err := t.copy(s, pos-s.Start, watch); err != nil {
@@ -162,14 +170,14 @@ func (t *fetch) stream() (opened bool, err error) {
 }
 
 // want is what the next request asks for, and where the fetch is. A fetch to the end of the content leaves the end open,
-// and one of everything is no range at all, which is all that a source without ranges is asked for.
+// unless it is a chunk; and one of everything is no range at all, which is all that a source without ranges is asked for.
 func (t *fetch) want() (want Span, pos int64) {
 	t.fill.mu.Lock()
 	defer t.fill.mu.Unlock()
 	switch {
 	case t.fill.sequential && t.front:
 		return Span{0, -1}, t.pos
-	case t.limit >= t.fill.endLocked():
+	case t.limit >= t.fill.endLocked() && !t.fill.chunkedLocked() && !t.fill.demand:
 		return Span{t.pos, -1}, t.pos
 	}
 	return Span{t.pos, t.limit}, t.pos
@@ -244,6 +252,13 @@ func (m *dripMeter) slow(n int, took time.Duration) bool {
 	return m.spent > dripWindow
 }
 
+// setSource notes the stream that is open, or nil when none is.
+func (t *fetch) setSource(s *Stream) {
+	t.fill.mu.Lock()
+	defer t.fill.mu.Unlock()
+	t.source = s
+}
+
 // satisfied reports whether the fetch has what it wants.
 func (t *fetch) satisfied() bool {
 	f := t.fill
@@ -263,9 +278,10 @@ func (t *fetch) store(b []byte) (whole bool, err error) {
 	got := len(b)
 	b = b[:min(int64(got), t.limit-pos)]
 	end := pos + int64(len(b))
+	growing := p.size < 0 && !t.booked
 	f.mu.Unlock()
-	if end > p.reserved { // only content of unknown size gets here
-		if err := f.cache.grow(p, end); err != nil {
+	if growing {
+		if err := f.grow(end); err != nil {
 			return false, err
 		}
 	}
@@ -276,7 +292,7 @@ func (t *fetch) store(b []byte) (whole bool, err error) {
 	p.present.add(Span{pos, end})
 	t.pos = end
 	f.giveUps = 0
-	if f.tuner.add(end-pos, len(f.fetches), time.Now()) {
+	if f.request.Chunk == 0 && f.tuner.add(end-pos, len(f.fetches), time.Now()) {
 		f.scheduleLocked()
 	}
 	mine := f.claimHashLocked(pos)
@@ -294,13 +310,13 @@ func (t *fetch) ended(s *Stream) error {
 	f := t.fill
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.part.size < 0 {
-		f.part.size, t.limit = t.pos, t.pos
-		return nil
+	if t.pos >= t.limit {
+		return nil // all of a chunk, say, which tells nothing of what is behind it
 	}
-	if t.pos < t.limit {
+	if f.part.size >= 0 || t.pos < f.part.present.end() {
 		return io.ErrUnexpectedEOF
 	}
+	f.part.size, t.limit = t.pos, t.pos
 	return nil
 }
 
@@ -310,6 +326,8 @@ func (f *fill) noRange() bool {
 	defer f.mu.Unlock()
 	news := !f.sequential
 	f.sequential = true
+	f.widenLocked()
+	f.turnLocked() // a piece in the middle comes by only when all before it does
 	return news
 }
 
@@ -337,19 +355,24 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 	if s.Size < 0 && f.request.Hint > 0 {
 		s.Size = f.request.Hint
 	}
+	f.booking.Lock()
+	defer f.booking.Unlock()
 	f.mu.Lock()
-	size, have := f.part.size, f.part.prefix()
+	size, have := f.part.size, f.part.present.end()
+	demand := f.demand && !s.everything(want)
 	f.mu.Unlock()
-	if size < 0 && s.Size >= 0 {
+	if size >= 0 && s.Size >= 0 && s.Size != size {
+		return wrongSize(size, s.Size)
+	}
+	if !demand && s.Size >= 0 {
 		if err := f.cache.book(f.part, s.Size); err != nil {
 			return err
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.demand = demand // a source without ranges brings everything, asked for or not
 	switch {
-	case size >= 0 && s.Size >= 0 && s.Size != size:
-		return wrongSize(size, s.Size)
 	case size < 0 && s.Size >= 0 && s.Size < have:
 		return wrongSize(have, s.Size)
 	case s.Start > want.Start || s.Start < 0:
@@ -357,11 +380,11 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 	case s.Start < want.Start && !t.front:
 		f.sequential = true
 		return ErrNoRange // the front comes by without a second download
-	case s.Start < want.Start:
+	case s.everything(want):
 		f.sequential = true
-	case s.Whole && want.End >= 0:
-		f.sequential = true
-		f.widenLocked() // the rest comes by, and nobody else should ask for it
+		if s.Whole {
+			f.widenLocked() // the rest comes by, and nobody else should ask for it
+		}
 	}
 	if size < 0 && s.Size >= 0 {
 		f.part.size = s.Size

@@ -30,6 +30,9 @@ type FillFunc func(ctx context.Context, want Span) (*Stream, error)
 
 // Stream is what a source delivers for one fetch.
 type Stream struct {
+	// Moving reports whether bytes are on their way from the source. It is called from any goroutine until Body is closed. Nil
+	// means that they are, once the stream is there; a source that answers before it has anything says so here.
+	Moving func() bool
 	// Body is read until the fetch has what it wants, and closed. A body that breaks off must end with an error other
 	// than io.EOF, and a read must end when the context of its FillFunc does.
 	Body io.ReadCloser
@@ -51,6 +54,11 @@ func (s *Stream) reject() {
 	}
 }
 
+// everything reports whether more comes than was asked for, because the source has no ranges.
+func (s *Stream) everything(want Span) bool {
+	return s.Whole && want.End >= 0 || s.Start < want.Start
+}
+
 // Request describes a fill.
 type Request struct {
 	Digest oci.Digest
@@ -62,6 +70,13 @@ type Request struct {
 	From FillFunc
 	// Fetches is how many fetches may run at once; at least 1.
 	Fetches int
+	// Chunk is the length in bytes of the pieces that content is fetched in, each by a fetch of its own: no wish crosses a
+	// multiple of it, whatever the source. Zero leaves the lengths to the fill, which goes by what it measures.
+	Chunk int64
+	// Verdict, if set, is told each time that the content was complete and compared with its digest: the bytes, and whether
+	// they are right. It is called once for each verdict, before wrong bytes are discarded and before right ones are stored, and
+	// may take as long as reading them; content is valid until it returns.
+	Verdict func(content io.ReaderAt, size int64, right bool)
 }
 
 // fillState is the life of a fill.
@@ -115,6 +130,9 @@ type fill struct {
 	readers    int
 	// ahead: nobody has asked for the content yet; the one reader there may be is who has started it (ahead.go).
 	ahead bool
+	// pieces are those that are open (piece.go); they do not count as readers.
+	pieces map[*Piece]struct{}
+	onDemand
 }
 
 // wait is a reader that sleeps until the byte at pos is there; it wants bytes up to end.
@@ -124,6 +142,7 @@ func (c *Cache) newFill(r Request, resting *part) *fill {
 	f := &fill{
 		length: -1, cache: c, tuner: newTuner(r.Fetches, c.parallel.begin), request: r, resting: resting, suspect: c.suspects.has(r.Digest),
 		done: make(chan struct{}), over: make(chan struct{}), changed: make(chan struct{}), waits: make(map[*wait]struct{}),
+		pieces: make(map[*Piece]struct{}), onDemand: onDemand{turn: make(chan struct{}, 1)},
 	}
 	f.ctx, f.cancel = context.WithCancel(c.ctx)
 	return f
@@ -140,6 +159,7 @@ func (f *fill) run() {
 	}
 	err := f.download()
 	if f.mayRetry(err) {
+		f.verdict(err)
 		if err = f.restart(); err == nil {
 			err = f.download()
 		}
@@ -158,20 +178,43 @@ func (f *fill) download() error {
 	f.settleLocked()
 	over := f.over
 	f.mu.Unlock()
-	select {
-	case <-over:
-	case <-f.ctx.Done():
-		f.mu.Lock()
-		f.stopLocked(ErrClosed)
-		f.mu.Unlock()
-	}
+	f.waitUntil(over)
 	f.fetching.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err == nil && !f.request.Digest.Matches(f.part.hash) {
 		f.err = wrongDigest(f.request.Digest)
+		f.wakeLocked() // pieces fail
 	}
 	return f.err
+}
+
+// waitUntil returns when there is nothing more to fetch.
+func (f *fill) waitUntil(over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		case <-f.turn:
+			f.becomeNormal()
+		case <-f.ctx.Done():
+			f.mu.Lock()
+			f.stopLocked(ErrClosed)
+			f.mu.Unlock()
+			return
+		}
+	}
+}
+
+// verdict tells whoever wants to know what became of content that was complete.
+func (f *fill) verdict(err error) {
+	f.mu.Lock()
+	p := f.part
+	f.mu.Unlock()
+	if f.request.Verdict == nil || p == nil || !p.whole() || p.hashed < p.size || err != nil && !errors.Is(err, ErrWrongContent) {
+		return
+	}
+	f.request.Verdict(io.NewSectionReader(p.file, 0, p.size), p.size, err == nil)
 }
 
 // prepare makes sure of a part, and of room for the whole content.
@@ -179,7 +222,7 @@ func (f *fill) prepare() error {
 	if f.part == nil {
 		return f.takeUp()
 	}
-	return f.cache.book(f.part, f.part.size)
+	return f.reserve(f.part)
 }
 
 // takeUp continues the resting part, or makes a new one. From now on readers see it, so it is never exchanged: they would
@@ -189,11 +232,11 @@ func (f *fill) takeUp() (err error) {
 	f.resting = nil
 	if p == nil || !f.cache.continuePart(p, f.request.Size, f.suspect) {
 		resumed = false
-		if p, err = f.cache.newPart(f.request.Digest, f.request.Size); err != nil {
+		if p, err = f.cache.newPart(f.request.Digest, f.request.Size, f.booksAtOnce(f.request.Size)); err != nil {
 			return err
 		}
 	}
-	err = f.cache.book(p, p.size) // a resting part has given back what it had no bytes for
+	err = f.reserve(p) // a resting part has given back what it had no bytes for
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.part, f.resumed = p, resumed
@@ -223,6 +266,8 @@ func (f *fill) restart() error {
 	defer f.mu.Unlock()
 	f.err, f.stopped, f.over = nil, false, make(chan struct{})
 	f.opened, f.giveUps = false, 0
+	f.suspect = true // nothing has gone out to readers, and nothing more goes out to peers
+	f.wakeLocked()
 	p.empty(f.request.Size)
 	return nil
 }
@@ -251,11 +296,13 @@ func (f *fill) settleLocked() {
 func (f *fill) conclude(err error) {
 	if err == nil {
 		f.succeed()
+		f.verdict(nil)
 		f.cache.suspects.clear(f.request.Digest)
 		err = f.commit()
 		f.cache.metrics.fillEnded(f.resumed, err)
 		return
 	}
+	f.verdict(err)
 	f.cache.metrics.fillEnded(f.resumed, err)
 	err = fmt.Errorf("fill %s: %w", f.request.Digest, err)
 	if errors.Is(err, ErrWrongContent) {
@@ -279,8 +326,8 @@ func (f *fill) worthKeeping(err error) bool {
 func (f *fill) fail(err error) {
 	p, keep := f.part, f.worthKeeping(err)
 	if keep {
-		f.cache.room.give(p.reserved - p.present.total())
-		p.reserved, p.rested = p.present.total(), time.Now()
+		f.giveBack(p)
+		p.rested = time.Now()
 	}
 	f.leave(func(s *shard) {
 		if keep {
@@ -313,7 +360,7 @@ func (f *fill) leave(replace func(*shard)) (readers bool) {
 	delete(s.fills, f.request.Digest)
 	f.left = true
 	replace(s)
-	return f.readers > 0
+	return !f.unusedLocked()
 }
 
 // succeed lets the readers have the last block; storing comes after.
@@ -342,46 +389,6 @@ func (f *fill) commit() error {
 		_ = f.part.file.Close() // synced or not wanted any more; else the last reader closes it
 	}
 	return err
-}
-
-// attach adds a reader, unless the fill has left the table or is about to because nobody was reading it.
-func (f *fill) attach() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.left || f.stopped && errors.Is(f.err, ErrAbandoned) {
-		return false
-	}
-	f.readers++
-	f.askedLocked()
-	return true
-}
-
-// detach removes a reader. The fill goes on, with the exception that abandonSize describes. The last reader of one that
-// has left the table closes its file.
-func (f *fill) detach() {
-	f.mu.Lock()
-	f.readers--
-	p, last := f.part, f.left && f.readers == 0
-	if f.abandonedLocked() {
-		time.AfterFunc(abandonGrace, f.abandon)
-	}
-	f.mu.Unlock()
-	if last && p != nil {
-		_ = p.file.Close() // synced, or not stored
-	}
-}
-
-func (f *fill) abandonedLocked() bool {
-	p := f.part
-	return f.readers == 0 && f.state == filling && !f.stopped && p != nil && p.size > f.cache.abandonSize && p.present.total() < p.size/2
-}
-
-func (f *fill) abandon() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.abandonedLocked() {
-		f.stopLocked(ErrAbandoned)
-	}
 }
 
 // heldLocked reports whether nothing may go out before the verdict: content is small, suspect, or not yet known to be

@@ -55,6 +55,7 @@ func newMetrics(c *Cache, reg prometheus.Registerer) *metrics {
 // fillEnded counts the end of a fill.
 func (m *metrics) fillEnded(resumed bool, err error) {
 	switch {
+	case errors.Is(err, errRetired): // it has done all that it was asked for
 	case errors.Is(err, ErrWrongContent):
 		m.mismatch.Inc()
 	case err != nil:

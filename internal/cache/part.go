@@ -55,9 +55,8 @@ func (p *part) prefix() int64 { return p.present.endFrom(0) }
 // whole reports whether every byte is present.
 func (p *part) whole() bool { return p.size >= 0 && p.present.total() == p.size }
 
-// newPart makes an empty part in the disk tier.
-func (c *Cache) newPart(d oci.Digest, size int64) (*part, error) {
-	reserve := max(0, size)
+// newPart makes an empty part of content of the given size, -1 if unknown, in the disk tier. It holds so much room.
+func (c *Cache) newPart(d oci.Digest, size, reserve int64) (*part, error) {
 	if err := c.reserve(reserve); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ type Progress struct {
 	Received int64
 	// Readers is how many clients are waiting for it.
 	Readers int
+	// Pieces is how many pieces of it are open for others (Cache.Piece).
+	Pieces int
 	// Ahead: nobody has asked for it yet (FillAhead).
 	Ahead bool
 	// Fetches is how many requests to the source are running for it, each on a connection of its own.
@@ -47,7 +49,7 @@ func (c *Cache) Filling() []Progress {
 func (f *fill) progress() Progress {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := Progress{Digest: f.request.Digest, Size: f.length, Readers: f.readers, Ahead: f.ahead, Fetches: len(f.fetches)}
+	p := Progress{Digest: f.request.Digest, Size: f.length, Readers: f.readers, Pieces: len(f.pieces), Ahead: f.ahead, Fetches: len(f.fetches)}
 	if f.ahead {
 		p.Readers = 0
 	}

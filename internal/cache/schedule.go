@@ -21,14 +21,29 @@ const (
 
 // scheduleLocked starts whatever should be running and is not.
 func (f *fill) scheduleLocked() {
-	if f.stopped || f.part == nil {
-		return
+	switch {
+	case f.stopped || f.part == nil:
+	case f.demand:
+		f.piecesLocked()
+	case f.chunkedLocked():
+		f.chunksLocked()
+	default:
+		f.frontLocked()
+		f.waitsLocked()
+		f.aheadLocked()
 	}
-	f.frontLocked()
+}
+
+// waitsLocked sees to what sleeping readers and open pieces need.
+func (f *fill) waitsLocked() {
 	for w := range f.waits {
 		f.wantLocked(w)
 	}
-	f.aheadLocked()
+	for p := range f.pieces {
+		if at, lacks := f.lacksLocked(p); lacks {
+			f.wantLocked(&wait{pos: at, end: p.span.End})
+		}
+	}
 }
 
 // frontLocked makes sure that one fetch works at the first gap that no fetch owns.
@@ -76,7 +91,7 @@ func (f *fill) shareLocked() (at int64, ok bool) {
 // parallelLocked reports whether the content may be fetched over several connections: somebody wants it, it is long, and
 // its source has ranges, as far as known. A length that is only claimed will do.
 func (f *fill) parallelLocked() bool {
-	return f.tuner.most > 1 && !f.sequential && !f.ahead && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
+	return f.tuner.most > 1 && f.request.Chunk == 0 && !f.sequential && !f.ahead && max(f.part.size, f.request.Hint) >= f.cache.parallel.least
 }
 
 // segmentEndLocked returns where a fetch that begins at at should end. The last segments are shorter, so that all connections
@@ -107,7 +122,7 @@ func (f *fill) firstGapLocked() (int64, bool) {
 
 // wantLocked sees to it that what a sleeping reader needs will come soon.
 func (f *fill) wantLocked(w *wait) {
-	if f.stopped || !f.opened || f.sequential || f.part.size < 0 || len(f.fetches) >= f.tuner.most {
+	if f.stopped || f.demand || !f.opened || f.sequential || f.part.size < 0 || len(f.fetches) >= f.tuner.most {
 		return
 	}
 	if f.heldLocked() {
@@ -116,6 +131,10 @@ func (f *fill) wantLocked(w *wait) {
 	at := f.part.present.endFrom(w.pos)
 	if at > w.pos || at >= f.part.size {
 		return // it is there, and only held back
+	}
+	if f.chunkedLocked() {
+		f.startChunkLocked(at)
+		return
 	}
 	if owner := f.ownerLocked(at); owner != nil && at-owner.pos <= owner.near() || owner == nil && f.endingLocked() {
 		return
@@ -168,6 +187,9 @@ func (f *fill) startLocked(at, end int64, front bool) {
 // widenLocked lets the front go on as far as nobody else is at work. The source has no ranges: what another fetch was
 // started for comes by at the front, and a new request would bring everything before it once more.
 func (f *fill) widenLocked() {
+	if f.demand {
+		return // there is no room for that yet
+	}
 	for _, t := range f.fetches {
 		if !t.front || f.part.present.endFrom(t.limit) > t.limit {
 			continue
@@ -180,6 +202,12 @@ func (f *fill) widenLocked() {
 		}
 		t.limit = max(t.limit, end)
 	}
+}
+
+// exhaustedLocked reports whether no fetch is left that could still bring something after t has given up, or too many gave up
+// without progress: more than ever run at once, so that a short failure of all sources is not the end.
+func (f *fill) exhaustedLocked(t *fetch) bool {
+	return len(f.fetches) == 0 && t.front || f.giveUps > max(f.request.Fetches, len(f.fetches)+1)
 }
 
 // fetchEndedLocked takes a fetch off the list. An error means that it has given up; the fill gives up with it when no
@@ -200,7 +228,7 @@ func (f *fill) fetchEndedLocked(t *fetch, err error) {
 	case err != nil:
 		f.giveUps++
 		f.tuner.back(time.Now()) // a registry that refuses the second connection is not asked for a third
-		if fatal(err) || len(f.fetches) == 0 && t.front || f.giveUps > f.request.Fetches {
+		if fatal(err) || f.demand && f.refusedLocked(t, err) || !f.demand && f.exhaustedLocked(t) {
 			f.stopLocked(err)
 			return
 		}

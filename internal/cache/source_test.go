@@ -114,7 +114,7 @@ func (o *origin) from(ctx context.Context, want cache.Span) (*cache.Stream, erro
 	}
 	end := int64(len(o.content))
 	if want.End >= 0 && !o.noRanges {
-		end = want.End
+		end = min(end, want.End)
 	}
 	if o.noRanges {
 		want.Start = 0

@@ -116,20 +116,14 @@ func (c *Cache) promised() (n int64) {
 	c.index.eachFill(func(f *fill) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if p := f.part; p != nil && p.size >= 0 {
-			n += p.size - p.present.total()
-		}
+		n += f.promisedLocked()
 	})
 	return n
 }
 
 // filling returns how many bytes running fills have reserved, as far as their lengths are known.
 func (c *Cache) filling() (n int64) {
-	c.index.eachFill(func(f *fill) {
-		if size := f.size(); size > 0 {
-			n += size
-		}
-	})
+	c.index.eachFill(func(f *fill) { n += f.reserves() })
 	return n
 }
 

@@ -67,6 +67,23 @@ func (p spans) lengthBefore(off int64) int64 {
 	return p[i].Len()
 }
 
+// endBefore returns where the last present bytes before the missing byte at off end, or zero.
+func (p spans) endBefore(off int64) int64 {
+	i, _ := slices.BinarySearchFunc(p, off, func(e Span, off int64) int { return cmp.Compare(e.Start, off) })
+	if i == 0 {
+		return 0
+	}
+	return p[i-1].End
+}
+
+// end returns the end of the last present bytes, or zero.
+func (p spans) end() int64 {
+	if len(p) == 0 {
+		return 0
+	}
+	return p[len(p)-1].End
+}
+
 // gaps returns the missing bytes before the end of the last present ones.
 func (p spans) gaps() []Span {
 	var gaps []Span
