@@ -276,6 +276,7 @@ func TestChunkSourcesGiveUp(t *testing.T) {
 		clear(failing)
 		mu.Unlock()
 		reader.complete(t)
+		cachetest.Settle(c)
 		c.Remove(d)
 		failing[3] = true
 		start(fill(t, c, r), b, 0, -1).short(t, errDown)
@@ -355,4 +356,9 @@ func verdictOn(t *testing.T, b []byte, o *origin, verdicts *[]bool) func(io.Read
 			t.Errorf("a verdict (%v) on other bytes than came", right)
 		}
 	}
+}
+
+// verdictThat is over when judged is closed.
+func verdictThat(judged <-chan struct{}) func(io.ReaderAt, int64, bool) {
+	return func(io.ReaderAt, int64, bool) { <-judged }
 }

@@ -38,7 +38,7 @@ func (f *fill) piecesLocked() {
 		return
 	}
 	for p := range f.pieces {
-		if at, missing := f.lacksLocked(p); missing && p.refused == nil {
+		if at, missing := f.lacksLocked(p); missing && f.deniedLocked(p) == nil {
 			f.startChunkLocked(at)
 		}
 	}

@@ -320,12 +320,18 @@ func (t *fetch) ended(s *Stream) error {
 	return nil
 }
 
-// noRange notes that the source has no ranges, and reports whether that is news.
+// noRange notes that the source has no ranges, and reports whether that is news. What other fetches have asked for in vain is
+// left to the front.
 func (f *fill) noRange() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	news := !f.sequential
 	f.sequential = true
+	for _, t := range f.fetches {
+		if !t.front && t.source == nil {
+			t.limit = t.pos
+		}
+	}
 	f.widenLocked()
 	f.turnLocked() // a piece in the middle comes by only when all before it does
 	return news

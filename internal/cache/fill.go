@@ -244,11 +244,12 @@ func (f *fill) takeUp() (err error) {
 	return err
 }
 
-// mayRetry reports whether the whole content may be asked for once more: the bytes were wrong, and none has gone out.
+// mayRetry reports whether the whole content may be asked for once more: the bytes were wrong, none has gone out to a client,
+// and one may want them.
 func (f *fill) mayRetry(err error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return errors.Is(err, ErrWrongContent) && f.part != nil && f.heldLocked() && f.ctx.Err() == nil
+	return errors.Is(err, ErrWrongContent) && f.part != nil && !f.demand && f.heldLocked() && f.ctx.Err() == nil
 }
 
 // restart forgets all bytes and the error. Readers stay asleep: they have got nothing so far. The file is emptied because
@@ -266,7 +267,7 @@ func (f *fill) restart() error {
 	defer f.mu.Unlock()
 	f.err, f.stopped, f.over = nil, false, make(chan struct{})
 	f.opened, f.giveUps = false, 0
-	f.suspect = true // nothing has gone out to readers, and nothing more goes out to peers
+	f.suspect = true // pieces have gone out, and no more of them shall
 	f.wakeLocked()
 	p.empty(f.request.Size)
 	return nil

@@ -196,7 +196,7 @@ func (f *fill) widenLocked() {
 		}
 		end := min(f.endLocked(), f.part.present.startAfter(t.limit))
 		for _, other := range f.fetches {
-			if other.pos >= t.limit {
+			if other.pos >= t.limit && other.left() > 0 {
 				end = min(end, other.pos)
 			}
 		}
