@@ -174,13 +174,43 @@ func (r *crasher) step(dir string, i, what int) {
 		if err := errors.Join(r.cache.Pin(d), r.cache.Unpin(d)); err != nil {
 			say(saysWrong, err)
 		}
+	case what < 10:
+		r.pieces(o.chunked(d), b)
 	case what < 12:
+		request = o.chunked(d)
 		request.Size = int64(len(b))
 		r.read(request, b, 0, len(b)/2, len(b)-1)
 	default:
 		r.read(request, b, 0)
 	}
 	r.acknowledge(i)
+}
+
+// pieces asks for some pieces of content at once, and for all of it now and then. They may fail, but who gets one gets the
+// bytes of it; only one in the middle, which step delivers wrong at times, is not known to be right yet.
+func (r *crasher) pieces(request cache.Request, b []byte) {
+	var open sync.WaitGroup
+	for range 1 + rand.IntN(3) {
+		p, err := r.cache.Piece(request, chunkOf(rand.Int64N(int64(len(b)/chunk+1))))
+		if err != nil {
+			continue
+		}
+		open.Go(func() {
+			defer p.Close()
+			var got bytes.Buffer
+			_, err := p.WriteTo(&got)
+			if at := int64(len(b)/2) - p.Span().Start; 0 <= at && at < int64(got.Len()) {
+				got.Bytes()[at] = b[len(b)/2]
+			}
+			if err == nil && !bytes.Equal(got.Bytes(), b[p.Span().Start:p.Span().End]) {
+				say(saysWrong, fmt.Sprintf("piece %v of %d bytes is not right", p.Span(), len(b)))
+			}
+		})
+	}
+	if rand.IntN(3) == 0 {
+		r.read(request, b, 0)
+	}
+	open.Wait()
 }
 
 // repaired delivers wrong bytes at first, and right ones from then on.

@@ -113,3 +113,6 @@ func (c *Cache) OnDemand() (n int) {
 	})
 	return n
 }
+
+// ErrRetired ends a fill on demand whose content has come by another way.
+var ErrRetired = errRetired

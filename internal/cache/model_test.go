@@ -39,12 +39,18 @@ func testModel(t *testing.T) {
 	m.cfg = cachetest.Config(t)
 	m.cfg.Dir = memoryDir(t)
 	m.cfg.Memory = cache.MemoryConfig{MaxSize: units.MiB, MaxBlob: 32 * units.KiB}
-	m.cache = cachetest.Unchecked(t, m.cfg)
-	m.cache.SetParallel(128*kib, 64*kib, 3)
+	m.start()
 	for step := 0; step < 2000 && !t.Failed(); step++ {
 		m.step()
 	}
 	m.restart()
+}
+
+// start opens the cache.
+func (m *model) start() {
+	m.cache = cachetest.Unchecked(m.t, m.cfg)
+	m.cache.SetParallel(128*kib, 64*kib, 3)
+	m.cache.SetSeed(m.random.Uint64())
 }
 
 // content is one of two hundred contents; a few are larger than what is held back whole.
@@ -73,6 +79,8 @@ func (m *model) step() {
 		m.failingFill(d, b)
 	case what < 80:
 		m.pin()
+	case what < 86:
+		m.pieces(d, b)
 	case what < 98:
 		_, was := m.stored[d]
 		if got := m.cache.Remove(d); got != was {
@@ -156,7 +164,7 @@ func (m *model) fill(d oci.Digest, b []byte, script func(*origin)) {
 	o := newOrigin(b)
 	script(o)
 	for range 1 + m.random.IntN(3) {
-		blob, _, err := m.cache.Fill(o.request(d))
+		blob, _, err := m.cache.Fill(m.request(o, d))
 		if err != nil {
 			m.t.Error(err)
 			return
@@ -164,6 +172,55 @@ func (m *model) fill(d oci.Digest, b []byte, script func(*origin)) {
 		m.read(blob, b)
 	}
 	cachetest.Settle(m.cache)
+}
+
+// request asks for content in chunks or not.
+func (m *model) request(o *origin, d oci.Digest) cache.Request {
+	if m.random.IntN(2) == 0 {
+		return o.chunked(d)
+	}
+	return o.request(d)
+}
+
+// pieces asks for random pieces at once, and sometimes for everything while they come. The content may be complete
+// afterwards.
+func (m *model) pieces(d oci.Digest, b []byte) {
+	o := newOrigin(b)
+	m.fault(len(b))(o)
+	for range 1 + m.random.IntN(4) {
+		from := m.random.IntN(len(b) + 1)
+		p, err := m.cache.Piece(o.chunked(d), cache.Span{Start: int64(from), End: int64(from + m.random.IntN(2*chunk))})
+		if errors.Is(err, cache.ErrSuspect) {
+			return
+		}
+		if err != nil && (from < len(b) || !errors.Is(err, cache.ErrNoSpan)) {
+			m.t.Errorf("piece from %d on of %d bytes: %v", from, len(b), err)
+		}
+		if err == nil {
+			m.readers.Go(func() { readPiece(m.t, p, b) })
+		}
+	}
+	if m.random.IntN(4) == 0 {
+		m.fill(d, b, m.fault(len(b)))
+	}
+	cachetest.Settle(m.cache)
+	if _, ok := m.cache.Stat(d); ok {
+		m.stored[d] = b
+	}
+}
+
+// readPiece reads a piece of b, which must work unless it begins at the end, and closes it.
+func readPiece(t *testing.T, p *cache.Piece, b []byte) {
+	defer p.Close()
+	var got bytes.Buffer
+	_, err := p.WriteTo(&got)
+	span := p.Span()
+	if errors.Is(err, cache.ErrNoSpan) && span.Start >= int64(len(b)) {
+		return
+	}
+	if err != nil || !bytes.Equal(got.Bytes(), b[span.Start:span.End]) {
+		t.Errorf("piece %v of %d: got %d bytes, error %v", span, len(b), got.Len(), err)
+	}
 }
 
 // failingFill fills from a source that delivers a wrong byte, or breaks off for good. The content is stored afterwards only
@@ -206,8 +263,7 @@ func (m *model) restart() {
 	if err := errors.Join(m.cache.Check(m.t.Context()), m.cache.Close()); err != nil {
 		m.t.Error(err)
 	}
-	m.cache = cachetest.Unchecked(m.t, m.cfg)
-	m.cache.SetParallel(128*kib, 64*kib, 3)
+	m.start()
 	if err := m.cache.Check(m.t.Context()); err != nil {
 		m.t.Error(err)
 	}
@@ -278,7 +334,7 @@ const pressedKept = 30 * kib
 // pressed does one random thing.
 func pressed(t *testing.T, c *cache.Cache, random *rand.Rand) {
 	b, d := content([]int{0, 100, 10 * kib, 20 * kib, pressedKept, 200 * kib, 300 * kib, smallLimit + 1, smallLimit + 2}[random.IntN(9)])
-	switch random.IntN(6) {
+	switch random.IntN(8) {
 	case 0:
 		if len(b) != pressedKept {
 			pinForAWhile(t, c, d, random)
@@ -291,13 +347,19 @@ func pressed(t *testing.T, c *cache.Cache, random *rand.Rand) {
 		if len(b) != pressedKept {
 			c.Remove(d)
 		}
+	case 3, 4:
+		pressedPiece(t, c, random, b, d)
 	default:
 		o := newOrigin(b)
 		o.chunk = 60_000
+		request := o.request(d)
+		if random.IntN(2) == 0 {
+			request = o.chunked(d)
+		}
 		if random.IntN(8) == 0 && len(b) > 0 {
 			o.cuts = []int64{random.Int64N(int64(len(b)))}
 		}
-		blob, _, err := c.Fill(o.request(d))
+		blob, _, err := c.Fill(request)
 		if err != nil {
 			t.Error(err)
 			return
@@ -307,5 +369,24 @@ func pressed(t *testing.T, c *cache.Cache, random *rand.Rand) {
 		if err != nil && !errors.Is(err, cache.ErrNoRoom) || err == nil && !bytes.Equal(got, b) {
 			t.Errorf("read %d bytes: got %d, error %v", len(b), len(got), err)
 		}
+	}
+}
+
+// pressedPiece reads a piece that may not find room. Content that is put while it is asked for ends it.
+func pressedPiece(t *testing.T, c *cache.Cache, random *rand.Rand, b []byte, d oci.Digest) {
+	span := chunkOf(random.Int64N(int64(len(b)/chunk + 1)))
+	p, err := c.Piece(newOrigin(b).chunked(d), span)
+	if err != nil {
+		t.Errorf("piece %v of %d bytes: %v", span, len(b), err)
+		return
+	}
+	defer p.Close()
+	var got bytes.Buffer
+	_, err = p.WriteTo(&got)
+	if err == nil && !bytes.Equal(got.Bytes(), b[span.Start:p.Span().End]) {
+		t.Errorf("piece %v of %d bytes: got %d, which are wrong", span, len(b), got.Len())
+	}
+	if err != nil && !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrRetired) {
+		t.Errorf("piece %v of %d bytes: %v", span, len(b), err)
 	}
 }
