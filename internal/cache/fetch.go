@@ -87,6 +87,9 @@ func (t *fetch) run() {
 // tries, so content that keeps coming is never given up.
 func (t *fetch) bring() error {
 	for try := 0; ; try++ {
+		if t.satisfied() {
+			return nil // what it was to bring has become the front's
+		}
 		before := t.position()
 		opened, err := t.stream()
 		if err == nil || t.ctx.Err() != nil {
