@@ -138,7 +138,7 @@ func TestDemandHasNoRoomForAll(t *testing.T) {
 		for i := range int64(20) {
 			wantPiece(t, piece(t, c, r, chunkOf(2*i)), b)
 		}
-		if err := piece(t, c, r, chunkOf(1)).Wait(t.Context()); !errors.Is(err, cache.ErrNoRoom) {
+		if err := pieceError(t, c, r, chunkOf(1)); !errors.Is(err, cache.ErrNoRoom) {
 			t.Errorf("one piece more than there is room for: %v", err)
 		}
 		cachetest.Settle(c)
@@ -219,16 +219,15 @@ func TestDemandIsRefused(t *testing.T) {
 			return o.from(ctx, want)
 		}
 		r.From = refuse
-		good, bad := piece(t, c, r, chunkOf(0)), piece(t, c, r, chunkOf(10))
-		if err := bad.Wait(t.Context()); !errors.Is(err, errDown) {
+		good := piece(t, c, r, chunkOf(0))
+		if err := pieceError(t, c, r, chunkOf(10)); !errors.Is(err, errDown) {
 			t.Errorf("a piece that the source refuses: %v", err)
 		}
-		_ = bad.Close()
 		gate()
 		wantPiece(t, good, b)
 		cachetest.Settle(c)
 		begin := time.Now()
-		if err := piece(t, c, r, chunkOf(11)).Wait(t.Context()); !errors.Is(err, errDown) || time.Since(begin) > 0 {
+		if err := pieceError(t, c, r, chunkOf(11)); !errors.Is(err, errDown) || time.Since(begin) > 0 {
 			t.Errorf("the only piece, which the source refuses: %v after %v", err, time.Since(begin))
 		}
 		synctest.Wait()
@@ -285,12 +284,7 @@ func TestDemandBeyondTheEnd(t *testing.T) {
 		o := newOrigin(b)
 		r := o.chunked(d)
 		p := piece(t, c, r, chunkOf(1))
-		beyond, err := c.Piece(r, chunkOf(100))
-		if err == nil { // the length was not known yet
-			err = beyond.Wait(t.Context())
-			beyond.Close()
-		}
-		if !errors.Is(err, cache.ErrNoSpan) {
+		if err := pieceError(t, c, r, chunkOf(100)); !errors.Is(err, cache.ErrNoSpan) {
 			t.Errorf("a piece beyond the end: %v", err)
 		}
 		wantPiece(t, p, b)

@@ -39,6 +39,7 @@ type fetch struct {
 	pos, limit int64
 	started    time.Time
 	origin     int64 // pos when started
+	asked      Span  // the last wish; belongs to run
 	// source is the open stream, or nil; booked: there is room for all that the fetch brings. Both are guarded by fill.mu.
 	source *Stream
 	booked bool
@@ -119,7 +120,8 @@ func (t *fetch) hopeless(err error, opened bool, try int) bool {
 		return true
 	}
 	if errors.Is(err, ErrNoRange) {
-		return !t.fill.noRange() || !t.front // the front tries once more, without a range
+		t.fill.noRange()
+		return !t.front || t.asked == Span{0, -1} // the front tries once more, without a range
 	}
 	if fatal(err) {
 		return true
@@ -148,6 +150,7 @@ func (t *fetch) stream() (opened bool, err error) {
 	ctx, cancel := context.WithCancelCause(t.ctx)
 	defer cancel(nil)
 	want, pos := t.want()
+	t.asked = want
 	s, err := t.fill.request.From(ctx, want)
 	if err != nil {
 		return false, err
@@ -323,12 +326,10 @@ func (t *fetch) ended(s *Stream) error {
 	return nil
 }
 
-// noRange notes that the source has no ranges, and reports whether that is news. What other fetches have asked for in vain is
-// left to the front.
-func (f *fill) noRange() bool {
+// noRange notes that the source has no ranges. What other fetches have asked for in vain is left to the front.
+func (f *fill) noRange() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	news := !f.sequential
 	f.sequential = true
 	for _, t := range f.fetches {
 		if !t.front && t.source == nil {
@@ -337,7 +338,6 @@ func (f *fill) noRange() bool {
 	}
 	f.widenLocked()
 	f.turnLocked() // a piece in the middle comes by only when all before it does
-	return news
 }
 
 // interrupted notes that a source broke off, for the outcome of the fill.

@@ -171,9 +171,11 @@ func (f *fill) endLocked() int64 {
 func (f *fill) startLocked(at, end int64, front bool) {
 	end = min(end, f.part.present.startAfter(at))
 	for _, t := range f.fetches {
-		if t.pos > at {
+		switch {
+		case t.left() == 0:
+		case t.pos > at:
 			end = min(end, t.pos)
-		} else if t.limit > at {
+		case t.limit > at:
 			t.limit = at
 		}
 	}
