@@ -59,7 +59,7 @@ func (f *fill) grow(end int64) error {
 	f.booking.Lock()
 	defer f.booking.Unlock()
 	f.mu.Lock()
-	end = max(end, f.part.present.total()+readSize) // there may be pieces further on
+	end = max(end, f.part.present.total()+readSize*int64(len(f.fetches))) // there may be pieces further on
 	f.mu.Unlock()
 	if end <= f.part.reserved {
 		return nil

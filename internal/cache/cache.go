@@ -41,9 +41,8 @@ type Cache struct {
 	// parallel is usualParallel; tests make it smaller.
 	parallel parallel
 
-	// dice chooses among chunks; tests seed it. idle is demandIdle; tests make it shorter.
+	// dice chooses among chunks; tests seed it.
 	dice *dice
-	idle time.Duration
 
 	// names orders stores and removals of complete files: a removal takes it alone, from the table to the unlink, so that
 	// it cannot unlink what a new fill of the same digest has just stored. No hit touches it.
@@ -85,7 +84,7 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 		space:       &space{dir: cfg.Dir, least: int64(cfg.MinFree), look: spaceOf},
 		suspects:    &suspects{until: make(map[oci.Digest]time.Time)},
 		complain:    rate.Sometimes{First: 1, Interval: time.Minute},
-		abandonSize: abandonSize, pace: usualPace(), parallel: usualParallel(), idle: demandIdle,
+		abandonSize: abandonSize, pace: usualPace(), parallel: usualParallel(),
 		dice:      newDice(rand.Uint64()),
 		rechecks:  rechecks{running: make(map[*entry]*recheck)},
 		leftovers: &leftovers{files: make(map[string]int64)}, looked: make(chan struct{}),

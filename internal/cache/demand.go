@@ -93,25 +93,34 @@ func (f *fill) becomeNormal() {
 		f.stopLocked(err)
 		return
 	}
-	f.demand = false
+	f.normalLocked()
 	if f.sequential {
 		f.widenLocked()
 	}
 	f.scheduleLocked()
 }
 
+// normalLocked notes that the fill is not on demand any more. What was booked for its fetches is part of what is booked for
+// the whole, or they book as they go on.
+func (f *fill) normalLocked() {
+	f.demand = false
+	for _, t := range f.fetches {
+		t.booked = false
+	}
+}
+
 // restLocked lets a fill on demand end when it has got no more pieces for a while.
 func (f *fill) restLocked() {
 	if f.demand && f.unusedLocked() && !f.stopped {
 		f.idleSince = time.Now()
-		time.AfterFunc(f.cache.idle, f.rest)
+		time.AfterFunc(demandIdle, f.rest)
 	}
 }
 
 func (f *fill) rest() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.demand && f.unusedLocked() && time.Since(f.idleSince) >= f.cache.idle {
+	if f.demand && f.unusedLocked() && time.Since(f.idleSince) >= demandIdle {
 		f.stopLocked(errRetired)
 	}
 }

@@ -99,9 +99,6 @@ func Claimed(dir string) (claimed int64, journals int) {
 // SetSeed lets fills choose among chunks by that seed. No fill may have been started yet.
 func (c *Cache) SetSeed(seed uint64) { c.dice = newDice(seed) }
 
-// SetIdle lets fills on demand end so long after their last piece.
-func (c *Cache) SetIdle(d time.Duration) { c.idle = d }
-
 // OnDemand returns how many fills fetch nothing but pieces.
 func (c *Cache) OnDemand() (n int) {
 	c.index.eachFill(func(f *fill) {

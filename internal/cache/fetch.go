@@ -380,7 +380,9 @@ func (f *fill) accept(t *fetch, s *Stream, want Span) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.demand = demand // a source without ranges brings everything, asked for or not
+	if !demand {
+		f.normalLocked() // a source without ranges brings everything, asked for or not
+	}
 	switch {
 	case size < 0 && s.Size >= 0 && s.Size < have:
 		return wrongSize(have, s.Size)
