@@ -7,8 +7,6 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	"mirror/internal/oci"
 )
 
 const (
@@ -22,62 +20,6 @@ const (
 	abandonSize  = 256 << 20
 	abandonGrace = 30 * time.Second
 )
-
-// FillFunc opens the source of a fill at want.Start. It is called for each fetch, from several goroutines, with a context
-// that ends when the fetch is no longer wanted. It does its own retries before the first byte; its error ends that
-// fetch, and the fill when nothing else makes progress.
-type FillFunc func(ctx context.Context, want Span) (*Stream, error)
-
-// Stream is what a source delivers for one fetch.
-type Stream struct {
-	// Moving reports whether bytes are on their way from the source. It is called from any goroutine until Body is closed. Nil
-	// means that they are, once the stream is there; a source that answers before it has anything says so here.
-	Moving func() bool
-	// Body is read until the fetch has what it wants, and closed. A body that breaks off must end with an error other
-	// than io.EOF, and a read must end when the context of its FillFunc does.
-	Body io.ReadCloser
-	// Start is the offset of Body's first byte: the one asked for, or 0 from a source that has no ranges.
-	Start int64
-	// Size is the length of the whole content, or -1 when the source does not tell.
-	Size int64
-	// Whole: Body goes on to the end of the content, although less was asked for: the source has no ranges.
-	Whole bool
-	// Reject tells the source that what came is no good: too little in too much time, or other bytes than the digest names.
-	// The next call then begins at another place, if there is one. Nil when that is nobody's concern.
-	Reject func()
-}
-
-// reject calls Reject. It works on nil.
-func (s *Stream) reject() {
-	if s != nil && s.Reject != nil {
-		s.Reject()
-	}
-}
-
-// everything reports whether more comes than was asked for, because the source has no ranges.
-func (s *Stream) everything(want Span) bool {
-	return s.Whole && want.End >= 0 || s.Start < want.Start
-}
-
-// Request describes a fill.
-type Request struct {
-	Digest oci.Digest
-	// Size is the length in bytes, or -1. A source that announces another one is refused.
-	Size int64
-	// Hint is a length in bytes that somebody claims whose word is not enough, or zero. It stands in when the source
-	// tells no length; when the source tells another, nothing goes out before the verdict.
-	Hint int64
-	From FillFunc
-	// Fetches is how many fetches may run at once; at least 1.
-	Fetches int
-	// Chunk is the length in bytes of the pieces that content is fetched in, each by a fetch of its own: no wish crosses a
-	// multiple of it, whatever the source. Zero leaves the lengths to the fill, which goes by what it measures.
-	Chunk int64
-	// Verdict, if set, is told each time that the content was complete and compared with its digest: the bytes, and whether
-	// they are right. It is called once for each verdict, before wrong bytes are discarded and before right ones are stored, and
-	// may take as long as reading them; content is valid until it returns.
-	Verdict func(content io.ReaderAt, size int64, right bool)
-}
 
 // fillState is the life of a fill.
 type fillState uint8

@@ -239,6 +239,10 @@ func (p *Piece) WriteRange(w io.Writer, off, n int64) (int64, error) {
 // Close ends the use of the piece. What is being fetched for it goes on for some seconds. Closing twice is harmless.
 func (p *Piece) Close() error { return p.blob.Close() }
 
+// Suspect reports whether wrong bytes of content came a moment ago: no piece of it is opened, and whoever fills it should ask
+// the source that is trusted most.
+func (c *Cache) Suspect(d oci.Digest) bool { return c.suspects.has(d) }
+
 // Held reports whether a span of content is here, complete content or not, and returns the size of the content, -1 if that is
 // not known. An end of -1 means up to the end of the content. Nothing is started for it, and it does not count as a use.
 func (c *Cache) Held(d oci.Digest, span Span) (size int64, ok bool) {
