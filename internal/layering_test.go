@@ -30,12 +30,12 @@ var ours = map[string]struct {
 	"internal/upstream/signin": {nil, "what clouds want to see has nothing to do with what registries hold"},
 	"internal/peer":            {words("internal/oci", "internal/units"), "a mechanism knows the words, and no other mechanism"},
 	"internal/mirror": {
-		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream"),
+		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/peer"),
 		"decisions stand above the mechanisms and below everything that has a wire or a file",
 	},
 	"internal/server": {
-		words("internal/oci", "internal/mirror", "internal/cache", "internal/upstream"),
-		"the wire asks mirror; cache and upstream are known by their error values alone",
+		words("internal/oci", "internal/mirror", "internal/cache", "internal/upstream", "internal/peer"),
+		"the wire asks mirror; cache and upstream are known by their error values alone, peer by the words of its protocol",
 	},
 	"internal/admin": {
 		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/mirror"),
@@ -81,7 +81,7 @@ var confined = []struct {
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
 	{"golang.org/x/sys", words("internal/cache", "internal/node", "bench/memory", "bench/readers", "bench/start"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; and for figures by what measures"},
 	{"golang.org/x/time", words("internal/cache", "internal/upstream"), "pacing is for the scrub and for what upstreams are asked"},
-	{"net/http", words("bench/pull", "internal/admin", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
+	{"net/http", words("bench/pull", "internal/admin", "internal/peer", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
 	{"log", words("cmd/mirror"), "everything logs by log/slog with the logger it was given"},
 	{"unsafe", nil, "no cast is worth a corrupted blob"},
 	{"C", nil, "the program is one static binary"},

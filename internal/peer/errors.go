@@ -17,6 +17,9 @@ var (
 	ErrCrowded = errors.New("too many requests of peers within two minutes: ask another member")
 )
 
+// ErrMalformed means that a member has sent something that this version does not understand.
+var ErrMalformed = errors.New("not understood: the two nodes run different versions")
+
 // Errors of a start.
 var (
 	// ErrJoined means that Start was called twice.

@@ -71,3 +71,32 @@ func gauges(view func() View) []prometheus.Collector {
 	}, func() float64 { return float64(view().Owners()) })
 	return []prometheus.Collector{own, others, owners}
 }
+
+// traffic counts what is exchanged with peers.
+type traffic struct {
+	in, out, redirects, complaints, takeovers, rescues, wrong prometheus.Counter
+}
+
+func newTraffic(reg prometheus.Registerer) (*traffic, error) {
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mirror_peer_bytes_total",
+		Help: "Bytes of blobs that came from peers (in) and went to them (out).",
+	}, []string{"direction"})
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	t := &traffic{
+		in: bytes.WithLabelValues("in"), out: bytes.WithLabelValues("out"),
+		redirects:  counter("mirror_peer_redirects_total", "Times that the owner of a chunk has sent this node to an earlier asker."),
+		complaints: counter("mirror_peer_slow_total", "Times that a peer was so slow that another was looked for."),
+		takeovers:  counter("mirror_peer_fallbacks_total", "Chunks that this node asked the registry for although another member owns them, because nothing moved there or it could not."),
+		rescues:    counter("mirror_peer_rescues_total", "Chunks that came from some member that had them when the registry could not be asked."),
+		wrong:      counter("mirror_peer_wrong_chunks_total", "Chunks with wrong bytes that peers have sent. The log names the peers, which may have passed them on in good faith."),
+	}
+	for _, c := range []prometheus.Collector{bytes, t.redirects, t.complaints, t.takeovers, t.rescues, t.wrong} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}

@@ -93,7 +93,8 @@ type candidates struct {
 }
 
 // NewRanking prepares members, whose names differ, for being ranked. Members that have not settled yet are owners only as
-// long as no member has: when all nodes of a cluster start at the same time, somebody has to begin.
+// long as fewer than a quarter of all have: when the nodes of a cluster start at the same time, somebody has to begin, and the
+// first of them to settle must not own everything alone.
 func NewRanking(members []Member) *Ranking {
 	r := &Ranking{zones: map[string]candidates{}}
 	for i := range members {
@@ -102,7 +103,13 @@ func NewRanking(members []Member) *Ranking {
 	}
 	slices.SortFunc(r.members, func(a, b *Member) int { return cmp.Compare(a.Name, b.Name) })
 	allowed := Refusal(0)
-	if !slices.ContainsFunc(r.members, func(m *Member) bool { return m.Refuses == 0 }) {
+	settled := 0
+	for _, m := range r.members {
+		if m.Refuses == 0 {
+			settled++
+		}
+	}
+	if settled < (len(r.members)+3)/4 {
 		allowed = Young
 	}
 	for _, m := range r.members {
@@ -116,6 +123,11 @@ func NewRanking(members []Member) *Ranking {
 
 func (c candidates) with(m *Member) candidates {
 	return candidates{hashes: append(c.hashes, hashOf(m.Name)), members: append(c.members, m)}
+}
+
+func (c candidates) has(name string) bool {
+	_, found := slices.BinarySearchFunc(c.members, name, func(m *Member, name string) int { return cmp.Compare(m.Name, name) })
+	return found
 }
 
 // Members lists all members, sorted by name. The caller must not change them.

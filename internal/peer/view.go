@@ -28,6 +28,9 @@ func (v View) Alone() bool { return len(v.ranking.members) < 2 }
 // Owners counts the members that may own something, those included that are passed over now.
 func (v View) Owners() int { return v.ranking.Owners() }
 
+// MayOwn tells whether this node may own anything, as it sees the cluster.
+func (v View) MayOwn() bool { return v.ranking.owners.has(v.self.Name) }
+
 // Owner returns the member that owns key. It is nil when nobody may: then the upstream is all that is left.
 func (v View) Owner(key Key) *Member { return v.ranking.Owner(key, v.except) }
 

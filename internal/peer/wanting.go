@@ -1,0 +1,209 @@
+package peer
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// wanting is a transfer that asks by way of one owner: first the owner itself, then whom it names.
+type wanting struct {
+	*transfer
+	view       View
+	owner      *Member
+	start, end int64
+	hasty      bool
+
+	at     *Member // who is asked now
+	since  time.Time
+	looks  int // past the owner, because nothing moved
+	strays int // times the owner has named nobody who could be asked
+}
+
+// get asks until somebody sends, or there is a reason to look elsewhere.
+func (w *wanting) get(ctx context.Context) (*source, error) {
+	w.at, w.since = w.owner, time.Now()
+	for ctx.Err() == nil {
+		asked := time.Now()
+		said, err := w.call(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			err = w.lost()
+		} else if err = w.heed(ctx, said); err == nil && said.status == StatusContent {
+			return &source{member: w.at, owner: w.owner, said: said}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if gap := pollGap - time.Since(asked); gap > 0 {
+			rest(ctx, gap)
+		}
+	}
+	return nil, context.Cause(ctx)
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// call makes one request. A member that says nothing for longer than it may is looked after; when it is dead the request
+// ends.
+func (w *wanting) call(ctx context.Context) (*answer, error) {
+	role := AsParent
+	if w.at == w.owner {
+		role = AsOwner
+	}
+	e, at := w.blob.exchange, w.at
+	asking, cancel := context.WithCancelCause(ctx)
+	watch := e.watch(at, HoldTime+stallTime, cancel)
+	said, err := e.calls.ask(asking, at, w.ask(w.view, role, w.start, w.end))
+	watch.stop()
+	if err != nil || said.body == nil {
+		cancel(nil)
+		return said, err
+	}
+	context.AfterFunc(ctx, func() { cancel(nil) }) // the body lives on, as long as ctx
+	return said, nil
+}
+
+// heed acts on an answer. Without an error the next request goes to w.at.
+func (w *wanting) heed(ctx context.Context, said *answer) error {
+	w.blob.learn(said)
+	if err := refusal(w.at.Name, said); err != nil {
+		return err
+	}
+	switch {
+	case said.status == StatusContent:
+		return nil
+	case said.status == StatusNotYet:
+		return w.wait(ctx, said)
+	case said.status == StatusAskOther && w.at == w.owner:
+		w.turn(said.node)
+		return nil
+	case said.status == StatusFailed && w.at == w.owner:
+		w.failed(w.owner)
+		return errAgain
+	case w.at == w.owner:
+		w.bury(w.owner)
+		return errAgain
+	}
+	return w.back()
+}
+
+// wait goes on waiting, unless nothing moves for too long.
+func (w *wanting) wait(ctx context.Context, said *answer) error {
+	if w.hasty {
+		return errOwn // which hasty ones do not heed
+	}
+	w.setMoving(said.moving + min(said.moving, 1))
+	if time.Since(w.since) < takeOver<<min(w.looks, takeOverTries) {
+		return nil
+	}
+	w.since = time.Now()
+	w.looks++
+	moving := said.moving > 0
+	if w.at != w.owner {
+		moving = moving || w.ownerMoves(ctx)
+	}
+	if !moving && w.looks > 1 && w.mayTakeOver(w.view, w.looks) {
+		w.blob.exchange.metrics.takeovers.Inc()
+		return errOwn
+	}
+	if w.at != w.owner {
+		return w.back() // perhaps it has the chunk by now
+	}
+	return nil
+}
+
+// ownerMoves reports whether the owner has the chunk, or gets it.
+func (w *wanting) ownerMoves(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	said, err := w.blob.exchange.calls.ask(ctx, w.owner, w.ask(w.view, AsHolder, w.start, w.end))
+	if err != nil {
+		return false
+	}
+	if said.body != nil {
+		_ = said.body.Close()
+	}
+	return said.status == StatusContent || said.moving > 0
+}
+
+// turn goes to the member that the owner has named.
+func (w *wanting) turn(name string) {
+	w.blob.exchange.metrics.redirects.Inc()
+	m := w.view.Member(name)
+	if m != nil && name != w.view.Self().Name && !w.view.Passed(name) {
+		w.at = m
+		return
+	}
+	w.avoid(name) // the owner knows somebody whom this node does not
+	w.strays++
+	w.since = w.since.Add(-time.Duration(w.strays) * pollGap)
+}
+
+// back returns from a parent that has nothing to the owner, which names another.
+func (w *wanting) back() error {
+	w.avoid(w.at.Name)
+	w.at = w.owner
+	return nil
+}
+
+func (w *wanting) avoid(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Contains(w.not, name) && len(w.not) < maxNames {
+		w.not = append(w.not, name)
+	}
+}
+
+// lost notes a member that did not answer at all: the connection was refused or broke, or it is silent.
+func (w *wanting) lost() error {
+	w.bury(w.at)
+	w.blob.exchange.suspect(w.at)
+	if w.at == w.owner {
+		return errAgain
+	}
+	w.at = w.owner
+	return nil
+}
+
+// watch looks after a member when it has been silent for a time, and again, until it is stopped or the member is dead, which
+// ends what is being done with it.
+type watch struct {
+	exchange *Exchange
+	member   *Member
+	timer    *time.Timer
+	done     chan struct{}
+}
+
+func (e *Exchange) watch(m *Member, silence time.Duration, cancel context.CancelCauseFunc) *watch {
+	w := &watch{exchange: e, member: m, done: make(chan struct{})}
+	w.timer = time.AfterFunc(silence, func() {
+		if !e.alive(m, stallTime) {
+			cancel(errSilent)
+			return
+		}
+		select {
+		case <-w.done:
+		default:
+			w.timer.Reset(stallTime)
+		}
+	})
+	return w
+}
+
+// heard tells that the member has sent something.
+func (w *watch) heard() { w.timer.Reset(stallTime) }
+
+func (w *watch) stop() {
+	close(w.done)
+	w.timer.Stop()
+}
