@@ -75,7 +75,7 @@ func (m *Mirror) present(ctx context.Context, up *upstream.Registry, repo oci.Re
 	outcome := Hit
 	if b.Tier() == cache.TierSource {
 		outcome = Join
-		b.Fallback(request(ctx, up, repo, d), func(err error) bool { return foreign(err, repo) })
+		b.Fallback(alone(ctx, up, repo, d), func(err error) bool { return foreign(err, repo) })
 	}
 	if !visible {
 		if _, err := m.confirm(ctx, up, repo, d); err != nil {
@@ -114,14 +114,14 @@ func (m *Mirror) confirm(ctx context.Context, up *upstream.Registry, repo oci.Re
 // fill starts a fill through the repository, or joins one that has just started. A source that answers is the
 // confirmation that the repository holds the content.
 func (m *Mirror) fill(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, link catalog.Link, linked bool) (*Blob, error) {
-	if up.Offline() {
+	if up.Offline() && !m.sharing() {
 		return nil, errOffline(repo) // a fill that cannot begin would count as one that failed
 	}
 	key := name{repo, oci.Reference{Digest: d}, blobKind}
 	if err := m.refusal(key); err != nil {
 		return nil, err
 	}
-	want := request(ctx, up, repo, d)
+	want := m.request(ctx, up, repo, d)
 	switch {
 	case linked && link.Confirmed:
 		want.Size = link.Size
@@ -154,7 +154,14 @@ func (m *Mirror) ready(ctx context.Context, b *cache.Blob, outcome Outcome) (*Bl
 		_ = b.Close() // nothing was read
 		return nil, err
 	}
-	return &Blob{Blob: b, Outcome: outcome, Source: sourceOf(b.Tier())}, nil
+	return &Blob{Blob: b, Outcome: outcome, Source: m.sourceOf(b)}, nil
+}
+
+func (m *Mirror) sourceOf(b *cache.Blob) Source {
+	if b.Tier() == cache.TierSource {
+		return m.sourceOfFill(b.Digest())
+	}
+	return sourceOf(b.Tier())
 }
 
 // orPass serves content straight from the upstream, through the repository that was asked for, when the reason for an
@@ -167,7 +174,7 @@ func (m *Mirror) orPass(ctx context.Context, up *upstream.Registry, repo oci.Rep
 		m.log.Warn("content passes through without being stored: raise cache.max_size or look after the disk",
 			"repository", repo, "digest", d, "error", err, "held_back", held)
 	}
-	return m.ready(ctx, m.cache.Pass(request(ctx, up, repo, d)), Miss)
+	return m.ready(ctx, m.cache.Pass(alone(ctx, up, repo, d)), Miss)
 }
 
 // StatBlob answers a HEAD. It opens nothing upstream but a HEAD, and starts no fill.
@@ -208,8 +215,8 @@ func (m *Mirror) statHere(ctx context.Context, up *upstream.Registry, repo oci.R
 	return Stat{Size: b.Size(), Outcome: b.Outcome, Source: b.Source}, b.Close()
 }
 
-// request is a fill of content of unknown size from a repository.
-func request(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.Request {
+// alone is a fill of content of unknown size from a repository, without peers.
+func alone(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest) cache.Request {
 	return cache.Request{Digest: d, Size: -1, From: source(ctx, repo, up.Download(repo.Name, d)), Fetches: up.BlobConnections()}
 }
 

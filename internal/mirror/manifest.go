@@ -83,7 +83,7 @@ func (m *Mirror) byDigest(ctx context.Context, up *upstream.Registry, repo oci.R
 		return nil, err
 	}
 	if joined && fetched.Outcome == Miss {
-		return fetched.as(Join, Upstream), nil
+		return fetched.as(Join, fetched.Source), nil
 	}
 	return fetched, nil
 }
@@ -148,7 +148,7 @@ func typeOf(link catalog.Link, body []byte) (string, bool) {
 
 // fetch gets a manifest from the upstream, stores it, and links it and what it names to the repository.
 func (m *Mirror) fetch(ctx context.Context, up *upstream.Registry, repo oci.Repository, ref oci.Reference) (*Manifest, error) {
-	got, err := up.Manifest(ctx, repo.Name, ref)
+	got, source, err := m.fetchManifest(ctx, up, repo, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (m *Mirror) fetch(ctx context.Context, up *upstream.Registry, repo oci.Repo
 	}
 	fetched := &Manifest{
 		Descriptor: oci.Descriptor{MediaType: got.MediaType, Digest: got.Digest, Size: int64(len(got.Body))},
-		Body:       got.Body, Outcome: Miss, Source: Upstream,
+		Body:       got.Body, Outcome: Miss, Source: source,
 	}
 	m.link(repo, fetched, parsed)
 	m.pinArrival(repo, got.Digest, parsed.Children)

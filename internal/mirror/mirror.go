@@ -12,6 +12,7 @@ import (
 	"mirror/internal/cache"
 	"mirror/internal/catalog"
 	"mirror/internal/oci"
+	"mirror/internal/peer"
 	"mirror/internal/upstream"
 )
 
@@ -20,6 +21,9 @@ type Parts struct {
 	Cache     *cache.Cache
 	Catalog   *catalog.Catalog
 	Upstreams *upstream.Set
+	// Peers exchanges content with other nodes; nil without. ShareTags lets the owner of a tag check it for all of them.
+	Peers     *peer.Exchange
+	ShareTags bool
 	// ID names this instance in Via headers, so that a request that comes back to it is noticed.
 	ID string
 }
@@ -46,6 +50,12 @@ type Mirror struct {
 	silent       *memo[string, struct{}]  // registries that did not answer in time
 	refused      *memo[name, error]       // what upstream said is not there, or not for us
 	refusedLists *memo[listName, error]
+
+	peers     *peer.Exchange
+	shareTags bool
+	wholes    *memo[oci.Digest, struct{}] // blobs whose registry has no ranges
+	fromPeers *memo[oci.Digest, struct{}] // blobs whose bytes come from peers
+	wrong     *memo[oci.Digest, sums]     // blobs of which wrong bytes came from peers
 
 	habits   habits
 	prefetch *prefetcher
@@ -85,6 +95,8 @@ func (t tagName) manifest() name { return name{t.repo, oci.Reference{Tag: t.tag}
 func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 	m := &Mirror{
 		cache: parts.Cache, catalog: parts.Catalog, upstreams: parts.Upstreams, id: parts.ID,
+		peers: parts.Peers, shareTags: parts.ShareTags,
+		wholes: newMemo[oci.Digest, struct{}](), fromPeers: newMemo[oci.Digest, struct{}](), wrong: newMemo[oci.Digest, sums](),
 		registries: make(map[string]*upstream.Registry), open: true,
 		ahead:    make(chan struct{}, aheadLimit),
 		troubled: newMemo[tagName, struct{}](), moving: newMemo[tagName, struct{}](), silent: newMemo[string, struct{}](),

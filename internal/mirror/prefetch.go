@@ -218,8 +218,9 @@ func (p *prefetcher) begin(l *lane, e errand) (over <-chan struct{}) {
 	if m.refusal(key) != nil || !p.unread.expect(d) {
 		return nil
 	}
-	want := request(e.ctx, l.up, e.repo, d)
+	want := alone(e.ctx, l.up, e.repo, d)
 	want.From = source(e.ctx, e.repo, l.up.DownloadAhead(e.repo.Name, d))
+	want = m.shared(want, e.repo)
 	want.Hint = e.content.Size // as for a client: what a manifest says is not certain
 	blob, err := m.cache.FillAhead(want)
 	if blob == nil || err != nil {

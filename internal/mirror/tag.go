@@ -7,6 +7,7 @@ import (
 
 	"mirror/internal/catalog"
 	"mirror/internal/oci"
+	"mirror/internal/peer"
 	"mirror/internal/upstream"
 )
 
@@ -102,7 +103,7 @@ func (m *Mirror) found(ctx context.Context, up *upstream.Registry, key tagName, 
 	case found.fetched == nil:
 		return m.named(ctx, up, key, found.tag)
 	case joined:
-		return found.fetched.as(Join, Upstream), nil
+		return found.fetched.as(Join, found.fetched.Source), nil
 	}
 	return found.fetched, nil
 }
@@ -167,6 +168,20 @@ func (m *Mirror) trouble(key tagName, err error) {
 func (m *Mirror) check(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag) (*check, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
+	told, err := m.askOwner(ctx, up, key)
+	switch {
+	case err == nil:
+		return m.move(ctx, up, key, known, told.Descriptor.Digest, told.Age)
+	case errors.Is(err, peer.ErrOwn):
+		return m.checkUpstream(ctx, up, key, known)
+	case errors.Is(err, errStaleOwner) && known.Descriptor.Digest.IsZero():
+		return m.move(ctx, up, key, known, told.Descriptor.Digest, told.Age)
+	}
+	return nil, m.forgetMissing(up, key, err)
+}
+
+// checkUpstream is check for a node that has to ask the registry itself.
+func (m *Mirror) checkUpstream(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag) (*check, error) {
 	if known.Descriptor.Digest.IsZero() {
 		return m.fetchTag(ctx, up, key)
 	}
@@ -183,13 +198,14 @@ func (m *Mirror) check(ctx context.Context, up *upstream.Registry, key tagName, 
 	if d.Digest.IsZero() {
 		return m.fetchTag(ctx, up, key) // this upstream does not tell digests
 	}
-	return m.move(ctx, up, key, known, d.Digest)
+	return m.move(ctx, up, key, known, d.Digest, 0)
 }
 
-// move lets a tag name the digest that the upstream told. The bytes are here before the tag names them.
-func (m *Mirror) move(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag, d oci.Digest) (*check, error) {
+// move lets a tag name the digest that the upstream told so long ago. The bytes are here before the tag names them.
+func (m *Mirror) move(ctx context.Context, up *upstream.Registry, key tagName, known catalog.Tag, d oci.Digest, age time.Duration) (*check, error) {
+	at := time.Now().Add(-age)
 	if _, here := m.cache.Stat(d); here && d == known.Descriptor.Digest {
-		return m.unmoved(key, known), nil
+		return m.unmoved(key, known, at), nil
 	}
 	m.moving.add(key, struct{}{}, fetchTimeout)
 	defer m.moving.forget(key)
@@ -200,33 +216,37 @@ func (m *Mirror) move(ctx context.Context, up *upstream.Registry, key tagName, k
 	if err != nil {
 		return nil, err
 	}
-	return m.setTag(key, manifest), nil
+	return m.setTag(key, manifest, at), nil
 }
 
 // unmoved notes that a tag names what it named before. A touch does not replace a time that is still to come, which a
 // clock that was ahead has left.
-func (m *Mirror) unmoved(key tagName, known catalog.Tag) *check {
-	now := time.Now()
-	if known.CheckedAt.After(now) {
-		return m.setTag(key, &Manifest{Descriptor: known.Descriptor, Outcome: Hit})
+func (m *Mirror) unmoved(key tagName, known catalog.Tag, at time.Time) *check {
+	if known.CheckedAt.After(time.Now()) {
+		return m.setTag(key, &Manifest{Descriptor: known.Descriptor, Outcome: Hit}, at)
 	}
-	m.catalog.Touch(key.repo, key.tag, known.Descriptor.Digest, now)
-	known.CheckedAt = now
+	m.catalog.Touch(key.repo, key.tag, known.Descriptor.Digest, at)
+	known.CheckedAt = at
 	return &check{tag: known}
 }
 
 // fetchTag gets a manifest by tag.
 func (m *Mirror) fetchTag(ctx context.Context, up *upstream.Registry, key tagName) (*check, error) {
 	manifest, err := m.fetch(ctx, up, key.repo, oci.Reference{Tag: key.tag})
-	if err != nil {
-		return nil, m.forgetMissing(up, key, err)
+	if err == nil {
+		return m.setTag(key, manifest, time.Now()), nil
 	}
-	return m.setTag(key, manifest), nil
+	if refusalIn(err) == nil {
+		if told, ok := m.askEverybody(ctx, key); ok {
+			return m.move(ctx, up, key, catalog.Tag{}, told.Descriptor.Digest, told.Age)
+		}
+	}
+	return nil, m.forgetMissing(up, key, err)
 }
 
 // setTag makes a tag name a manifest whose bytes are stored and linked.
-func (m *Mirror) setTag(key tagName, manifest *Manifest) *check {
-	tag := catalog.Tag{Descriptor: manifest.Descriptor, CheckedAt: time.Now()}
+func (m *Mirror) setTag(key tagName, manifest *Manifest, at time.Time) *check {
+	tag := catalog.Tag{Descriptor: manifest.Descriptor, CheckedAt: at}
 	if err := m.catalog.SetTag(key.repo, key.tag, tag); err != nil {
 		m.log.Warn("tag is known until a restart only", "repository", key.repo, "reference", key.tag, "error", err)
 	}

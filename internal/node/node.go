@@ -20,6 +20,7 @@ import (
 	"mirror/internal/catalog"
 	"mirror/internal/config"
 	"mirror/internal/mirror"
+	"mirror/internal/peer"
 	"mirror/internal/server"
 	"mirror/internal/upstream"
 )
@@ -38,7 +39,7 @@ type Node struct {
 	registry *prometheus.Registry
 	state    atomic.Pointer[string] // why pulls are not served; nil while they are
 	started  int                    // phases that have begun and not been undone
-	failed   chan error             // a listener that stopped by itself; room for both
+	failed   chan error             // a listener that stopped by itself; room for all
 	// managed is the mirror that operators may ask and change: none before the end of the start and after the begin of the
 	// stop, although the admin listener answers then.
 	managed atomic.Pointer[mirror.Mirror]
@@ -49,9 +50,13 @@ type Node struct {
 	upstreams *upstream.Set
 	mirror    *mirror.Mirror
 	server    *server.Server
+	group     *peer.Group    // nil without peers
+	exchange  *peer.Exchange // nil without peers
+	peers     *server.Peers  // nil without peers
 
 	adminListener    net.Listener
 	registryListener net.Listener
+	transferListener net.Listener // nil without peers
 }
 
 // The reasons that a node itself gives for not being ready.
@@ -60,21 +65,14 @@ const (
 	draining = "draining: the process is about to stop"
 )
 
-// errNoPeers keeps anybody from believing in a cluster that is not there: members find each other, but nothing moves
-// content between them yet.
-var errNoPeers = errors.New("peers.listen is set, but this version cannot exchange content with peers yet: leave peers.listen and peers.join empty")
-
 // New returns a node that has not started. version is what the upstreams and /metrics are told.
 func New(cfg config.Config, version string, log *slog.Logger) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Peers.Enabled() {
-		return nil, errNoPeers
-	}
 	n := &Node{
 		cfg: cfg, version: version, id: newID(), base: log, log: log.With("component", "node"),
-		registry: newRegistry(version), failed: make(chan error, 2),
+		registry: newRegistry(version), failed: make(chan error, 3),
 	}
 	n.setState(starting)
 	return n, nil
@@ -108,8 +106,10 @@ func (n *Node) phases() []phase {
 		{"catalog", n.openCatalog, func(context.Context) error { return n.catalog.Close() }},
 		{"cache", n.openCache, func(context.Context) error { return n.cache.Close() }},
 		{"upstreams", n.openUpstreams, func(context.Context) error { n.upstreams.Close(); return nil }},
+		{"peers", n.joinPeers, n.leavePeers},
 		{"mirror", n.startMirror, func(context.Context) error { n.mirror.Close(); return nil }},
 		{"server", n.buildServer, n.drain},
+		{"transfer listener", n.startTransfers, n.drainTransfers},
 		// The registry port is opened last: a client that finds it closed goes to its next endpoint at once, one that is
 		// accepted and not answered waits. Draining closes it.
 		{"registry listener", n.startServer, nil},
@@ -177,6 +177,9 @@ func (n *Node) Reload(cfg config.Config) error {
 	err := n.upstreams.Reload(cfg.Upstreams)
 	if !reflect.DeepEqual(lasting(cfg), lasting(n.cfg)) {
 		n.log.Warn("the configuration changed in more than limits and log level: restart to apply the rest")
+	}
+	if n.group != nil {
+		err = errors.Join(err, n.group.Reload())
 	}
 	return errors.Join(err, n.server.Reload())
 }

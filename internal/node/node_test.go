@@ -363,12 +363,3 @@ func waitFor(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
-
-func TestNewRefusesPeers(t *testing.T) {
-	cfg := configFor(t, nil)
-	cfg.Peers.Listen = "127.0.0.1:5002"
-	_, err := node.New(cfg, "v0.0.0-test", slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), "peers.listen") {
-		t.Errorf("got %v, want an error that names peers.listen", err)
-	}
-}

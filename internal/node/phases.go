@@ -49,7 +49,10 @@ func (n *Node) openUpstreams() (err error) {
 }
 
 func (n *Node) startMirror() error {
-	parts := mirror.Parts{Cache: n.cache, Catalog: n.catalog, Upstreams: n.upstreams, ID: n.id}
+	parts := mirror.Parts{
+		Cache: n.cache, Catalog: n.catalog, Upstreams: n.upstreams, ID: n.id,
+		Peers: n.exchange, ShareTags: n.cfg.Peers.ShareTags,
+	}
 	n.mirror = mirror.New(parts, n.base, n.registry)
 	return nil
 }

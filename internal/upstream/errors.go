@@ -119,6 +119,19 @@ func (e *PauseError) Error() string {
 // Unwrap returns the reason, which is an ErrTooManyRequests.
 func (e *PauseError) Unwrap() error { return e.reason }
 
+// Relayed is what a status of an upstream means that another mirror has met: the same as here.
+func Relayed(status int, retryAfter time.Duration) error {
+	switch status {
+	case http.StatusNotFound:
+		return ErrNotFound
+	case http.StatusForbidden:
+		return ErrDenied
+	case http.StatusTooManyRequests:
+		return &PauseError{RetryAfter: retryAfter, reason: ErrTooManyRequests}
+	}
+	return ErrUnavailable
+}
+
 // RetryAfter returns how long to wait before asking again, as the upstream, a rate limit or the breaker says, or zero when neither
 // said anything.
 func RetryAfter(err error) time.Duration {
