@@ -38,7 +38,7 @@ var ours = map[string]struct {
 		"the wire asks mirror; cache and upstream are known by their error values alone, peer by the words of its protocol",
 	},
 	"internal/admin": {
-		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/mirror"),
+		words("internal/oci", "internal/units", "internal/cache", "internal/catalog", "internal/upstream", "internal/peer", "internal/mirror"),
 		"operators see what is below the wire, not the wire",
 	},
 	"internal/config": {

@@ -47,7 +47,7 @@ func (s *statusCommand) run(cmd *cobra.Command, _ []string) error {
 
 // writeStatus writes the sections one after the other, each aligned in itself.
 func writeStatus(out io.Writer, s admin.Status, now time.Time) error {
-	for _, section := range []func(io.Writer, admin.Status, time.Time){writeSums, writeFills, writeUpstreams} {
+	for _, section := range []func(io.Writer, admin.Status, time.Time){writeSums, writeFills, writeUpstreams, writePeers} {
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		section(table, s, now)
 		if err := table.Flush(); err != nil {

@@ -19,6 +19,7 @@ type Status struct {
 	Traffic   TrafficStatus    `json:"traffic"`
 	Fills     []FillStatus     `json:"fills"`
 	Upstreams []UpstreamStatus `json:"upstreams"`
+	Peers     *PeersStatus     `json:"peers,omitempty"` // nil without peers
 }
 
 // CacheStatus says what is held.

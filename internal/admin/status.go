@@ -17,6 +17,7 @@ func (a *api) status(m *mirror.Mirror, w http.ResponseWriter, r *http.Request) e
 		Version: a.parts.Version, Started: a.parts.Started.UTC(),
 		Cache: cacheStatus(numbers), Lookups: lookupStatus(numbers), Traffic: trafficStatus(numbers),
 		Fills: fillStatus(m.Fills()), Upstreams: upstreamStatus(m.Upstreams(), numbers),
+		Peers: peersStatus(m, numbers),
 	})
 	return nil
 }

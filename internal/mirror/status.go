@@ -3,6 +3,7 @@ package mirror
 import (
 	"mirror/internal/cache"
 	"mirror/internal/oci"
+	"mirror/internal/peer"
 	"mirror/internal/upstream"
 )
 
@@ -47,4 +48,12 @@ func (m *Mirror) Upstreams() []UpstreamCondition {
 		all = append(all, UpstreamCondition{r.Condition(), m.prefetch.state(r)})
 	}
 	return all
+}
+
+// Members lists the nodes of the cluster. ok is false without peers.
+func (m *Mirror) Members() (members []peer.Standing, ok bool) {
+	if m.peers == nil {
+		return nil, false
+	}
+	return m.peers.Members(), true
 }
