@@ -161,7 +161,7 @@ func (t *fetch) stream() (opened bool, err error) {
 	}
 	t.setSource(s)
 	defer t.setSource(nil)
-	watch := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+	watch := s.watch(func() { cancel(errStalled) })
 	defer watch.Stop()
 	if err := t.copy(s, pos-s.Start, watch); err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
@@ -206,7 +206,7 @@ func (t *fetch) copy(s *Stream, skip int64, watch *time.Timer) error {
 	for !t.satisfied() {
 		begin := time.Now()
 		n, err := s.Body.Read(*buf)
-		slow := drip.slow(n, time.Since(begin))
+		slow := drip.slow(n, s.reading(begin))
 		if n > 0 {
 			watch.Reset(stallTimeout)
 			if whole, err := t.store((*buf)[:n]); err != nil || !whole {

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"io"
+	"time"
 
 	"mirror/internal/oci"
 )
@@ -15,7 +16,8 @@ type FillFunc func(ctx context.Context, want Span) (*Stream, error)
 // Stream is what a source delivers for one fetch.
 type Stream struct {
 	// Moving reports whether bytes are on their way from the source. It is called from any goroutine until Body is closed. Nil
-	// means that they are, once the stream is there; a source that answers before it has anything says so here.
+	// means that they are, once the stream is there; a source that answers before it has anything says so here, and is not
+	// taken for a stalled one as long as it does.
 	Moving func() bool
 	// Body is read until the fetch has what it wants, and closed. A body that breaks off must end with an error other
 	// than io.EOF, and a read must end when the context of its FillFunc does.
@@ -36,6 +38,34 @@ func (s *Stream) reject() {
 	if s != nil && s.Reject != nil {
 		s.Reject()
 	}
+}
+
+// waiting reports whether the source has nothing to deliver yet, and knows it: no bytes for a while mean nothing then.
+func (s *Stream) waiting() bool { return s.Moving != nil && !s.Moving() }
+
+// watch returns a timer that calls stalled when the source delivers nothing for stallTimeout although it should. Whoever reads
+// resets it.
+func (s *Stream) watch(stalled func()) *time.Timer {
+	var timer *time.Timer
+	timer = time.AfterFunc(stallTimeout, func() {
+		if s.waiting() {
+			timer.Reset(stallTimeout)
+			return
+		}
+		stalled()
+	})
+	timer.Reset(stallTimeout) // which orders the assignment before the call
+	return timer
+}
+
+// reading returns how much of the time since begin, when a read began, counts as that of a source that delivers: not a wait
+// that was so long that the source has said it is one.
+func (s *Stream) reading(begin time.Time) time.Duration {
+	took := time.Since(begin)
+	if s.Moving != nil && took > stallTimeout {
+		return 0
+	}
+	return took
 }
 
 // everything reports whether more comes than was asked for, because the source has no ranges.

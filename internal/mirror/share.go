@@ -61,7 +61,7 @@ func (m *Mirror) share(r *cache.Request, repo oci.Repository) {
 		}
 		return &cache.Stream{
 			Body: translated{body, repo}, Start: body.Start, Size: body.Size, Whole: body.Whole,
-			Moving: func() bool { return body.Moving() == 1 },
+			Moving: func() bool { return body.Moving() == 1 }, Reject: body.Reject,
 		}, nil
 	}
 	r.Verdict = func(content io.ReaderAt, size int64, right bool) { m.judge(blob, d, content, size, right) }
@@ -92,7 +92,7 @@ func origin(direct cache.FillFunc) peer.Origin {
 		if err != nil {
 			return nil, err
 		}
-		return &peer.Stream{Body: s.Body, Start: s.Start, Size: s.Size, Whole: s.Whole}, nil
+		return &peer.Stream{Body: s.Body, Start: s.Start, Size: s.Size, Whole: s.Whole, Reject: s.Reject}, nil
 	}
 }
 

@@ -140,6 +140,7 @@ type Body struct {
 	end      int64        // -1: the end of the blob, wherever that is
 	src      *source      // a peer, or
 	origin   io.ReadCloser
+	reject   func() // of origin; may be nil
 	sender   string // the name of the last peer, if that was the last source
 	watch    *watch
 	began    time.Time // when the first byte of src came

@@ -32,7 +32,7 @@ func (x *Body) connectOrigin() error {
 	if err != nil {
 		return x.withoutOrigin(err)
 	}
-	x.origin, x.sender = s.Body, ""
+	x.origin, x.sender, x.reject = s.Body, "", s.Reject
 	x.blob.learnSize(s.Size, s.Whole)
 	if x.offer(s) {
 		return nil
@@ -239,6 +239,18 @@ func (x *Body) complete() {
 	}
 	x.blob.finished(x.chunk, x.sender, took)
 	x.drop()
+}
+
+// Reject tells the source that what it delivered is no good: too little in too much time, or wrong. It is not asked for this
+// chunk again.
+func (x *Body) Reject() {
+	<-x.found
+	switch {
+	case x.src != nil:
+		x.transfer.bury(x.src.member)
+	case x.origin != nil && x.reject != nil:
+		x.reject()
+	}
 }
 
 // Moving tells whether bytes are on their way, here or to somebody who is going to send them: 1 here, n to a member n-1

@@ -62,6 +62,8 @@ type Stream struct {
 	Start, Size int64
 	// Whole: Body goes to the end of the blob, whatever was asked for.
 	Whole bool
+	// Reject tells the registry's side that what came is no good; the next call goes elsewhere if it can. May be nil.
+	Reject func()
 }
 
 // ChunkSize is the unit of exchange in bytes.
