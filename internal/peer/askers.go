@@ -13,6 +13,9 @@ const (
 	slotTime = 3 * time.Second
 	// lookBack bounds the search for a parent when none has room.
 	lookBack = 64
+	// askersMost bounds a list: three times the members of the largest cluster. What is beyond it is a member that asks under
+	// many names, and the list begins anew.
+	askersMost = 16 << 10
 )
 
 // What an asker's parent is, when it is no other asker.
@@ -25,7 +28,7 @@ const (
 // earlier one, so the list is a tree, and nobody waits for itself.
 type askers struct {
 	at   map[string]int
-	list []asker
+	list []*asker
 	head int // nobody before it has room
 	self int // askers that this node serves itself
 }
@@ -33,22 +36,26 @@ type askers struct {
 // asker is a member that asked.
 type asker struct {
 	name   string
-	room   int // how many more it may be given
+	most   int // how many askers it may be given
+	given  int // how many it has been given
 	parent int
-	bad    bool // dead, or found slow twice
-	moans  int
+	bad    bool     // dead, or found slow by two
+	moans  []string // who found it slow
 	seen   time.Time
 	busy   int // bodies that are being sent to it
 }
+
+// hasRoom tells whether another asker may be sent to it.
+func (a *asker) hasRoom() bool { return !a.bad && a.given < a.most }
 
 // place decides who serves a member: this node (an empty name), or an earlier asker. give is how many askers the member
 // itself may be sent. dead, slow and not are whom it has given up.
 func (k *askers) place(name string, give int, dead, slow, not []string, now time.Time) (parent string) {
 	for _, gone := range dead {
-		k.blame(gone, true)
+		k.bury(gone)
 	}
 	for _, moaned := range slow {
-		k.blame(moaned, false)
+		k.doubt(moaned, name)
 	}
 	k.expire(now)
 	me := k.join(name, give, now)
@@ -61,7 +68,7 @@ func (k *askers) place(name string, give int, dead, slow, not []string, now time
 		k.self++
 		return ""
 	}
-	k.list[parentAt].room--
+	k.list[parentAt].given++
 	return k.list[parentAt].name
 }
 
@@ -69,34 +76,34 @@ func (k *askers) place(name string, give int, dead, slow, not []string, now time
 func (k *askers) join(name string, give int, now time.Time) int {
 	me, known := k.at[name]
 	if !known {
-		if k.at == nil {
-			k.at = map[string]int{}
+		if k.at == nil || len(k.list) >= askersMost {
+			*k = askers{at: map[string]int{}}
 		}
 		me = len(k.list)
 		k.at[name] = me
-		k.list = append(k.list, asker{name: name, room: give, parent: parentNone})
+		k.list = append(k.list, &asker{name: name, most: give, parent: parentNone})
 	}
 	k.list[me].seen = now
 	k.free(me)
 	return me
 }
 
-// began and ended tell that a body is sent to a member by this node. When it is over its place is free: it has the chunk,
-// or asks again. A place that was given away by a redirect stays taken, which spreads the load over the list.
-func (k *askers) began(name string) {
-	if me, ok := k.at[name]; ok {
-		k.list[me].busy++
-	}
-}
-
-func (k *askers) ended(name string) {
+// began tells that a body is sent to a member by this node, until ended is called. When the last is over the member's place is
+// free: it has the chunk, or asks again. A place that was given away by a redirect stays taken, which spreads the load over the
+// list.
+func (k *askers) began(name string) (ended func()) {
 	me, ok := k.at[name]
 	if !ok {
-		return
+		return func() {}
 	}
-	k.list[me].busy--
-	if k.list[me].parent == parentSelf {
-		k.free(me)
+	a := k.list[me]
+	a.busy++
+	return func() {
+		a.busy--
+		current := me < len(k.list) && k.list[me] == a // or the list has begun anew
+		if current && a.busy == 0 && a.parent == parentSelf {
+			k.free(me)
+		}
 	}
 }
 
@@ -105,8 +112,8 @@ func (k *askers) expire(now time.Time) {
 	if k.self < fanout {
 		return
 	}
-	for i := range k.list {
-		if a := &k.list[i]; a.parent == parentSelf && a.busy == 0 && now.Sub(a.seen) > slotTime {
+	for i, a := range k.list {
+		if a.parent == parentSelf && a.busy == 0 && now.Sub(a.seen) > slotTime {
 			k.free(i)
 		}
 	}
@@ -119,46 +126,48 @@ func (k *askers) free(i int) {
 	case parentSelf:
 		k.self--
 	default:
-		k.list[p].room++
+		k.list[p].given--
 		k.head = min(k.head, p)
 	}
 	k.list[i].parent = parentNone
 }
 
-// blame stops the use of a member that an asker found dead, or that two found slow. The place of a dead one goes to those
-// whom it leaves behind.
-func (k *askers) blame(name string, dead bool) {
-	i, ok := k.at[name]
-	if !ok || k.list[i].bad {
-		return
-	}
-	if !dead {
-		k.list[i].moans++
-	}
-	k.list[i].bad = dead || k.list[i].moans >= 2
-	if dead {
+// bury stops the use of a member that an asker found dead. Its place goes to those whom it leaves behind.
+func (k *askers) bury(name string) {
+	if i, ok := k.at[name]; ok && !k.list[i].bad {
+		k.list[i].bad = true
 		k.free(i)
 	}
 }
 
-// find returns the first earlier asker with room, or else the earlier one with the fewest askers, or parentSelf if this node
-// has fewer still.
+// doubt stops the use of a member that two have found slow. One says it again with each request, which counts once.
+func (k *askers) doubt(name, by string) {
+	i, ok := k.at[name]
+	if !ok || k.list[i].bad || slices.Contains(k.list[i].moans, by) {
+		return
+	}
+	k.list[i].moans = append(k.list[i].moans, by)
+	k.list[i].bad = len(k.list[i].moans) >= 2
+}
+
+// find returns the first earlier asker with room, or else the one of the last earlier ones with the fewest askers, or parentSelf
+// if this node has no more than that. Who is given nobody, because its link is slow, is no parent at all.
 func (k *askers) find(me int, unwanted ...[]string) int {
-	for k.head < me && (k.list[k.head].room <= 0 || k.list[k.head].bad) {
+	for k.head < me && !k.list[k.head].hasRoom() {
 		k.head++
 	}
-	usable := func(a *asker) bool {
-		return !a.bad && !slices.ContainsFunc(unwanted, func(names []string) bool { return slices.Contains(names, a.name) })
+	wanted := func(a *asker) bool {
+		return !slices.ContainsFunc(unwanted, func(names []string) bool { return slices.Contains(names, a.name) })
 	}
 	for i := k.head; i < me; i++ {
-		if a := &k.list[i]; a.room > 0 && usable(a) {
+		if a := k.list[i]; a.hasRoom() && wanted(a) {
 			return i
 		}
 	}
-	best, room := parentSelf, -k.self
+	best, least := parentSelf, k.self
 	for i := max(0, me-lookBack); i < me; i++ {
-		if a := &k.list[i]; a.room > room && usable(a) {
-			best, room = i, a.room
+		if a := k.list[i]; !a.bad && a.most > 0 && a.given < least && wanted(a) {
+			best, least = i, a.given
 		}
 	}
 	return best

@@ -179,11 +179,11 @@ func (e *Exchange) Sending(a Ask, sender string) (done func()) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.list(near).began(sender)
+	ended := b.list(near).began(sender)
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.list(near).ended(sender)
+		ended()
 	}
 }
 
