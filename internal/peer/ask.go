@@ -159,11 +159,21 @@ func parseContent(digest string, query url.Values) (c Content, err error) {
 	if c.Digest, err = oci.ParseDigest(digest); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	c.Registry, c.Repository = query.Get("ns"), query.Get("repo")
-	if c.Registry == "" || c.Repository == "" {
-		return c, fmt.Errorf("%w: no registry or repository", ErrMalformed)
+	c.Registry, c.Repository, err = parseRepository(query)
+	return c, err
+}
+
+// parseRepository reads the names that inRepository wrote. They become part of requests to the upstream, so they are checked
+// as those of a client are.
+func parseRepository(query url.Values) (registry, name string, err error) {
+	repo, err := oci.NewRepository(query.Get("ns"), query.Get("repo"))
+	if err != nil {
+		return "", "", fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	return c, nil
+	if repo.Registry == "" {
+		return "", "", fmt.Errorf("%w: no registry", ErrMalformed)
+	}
+	return repo.Registry, repo.Name, nil
 }
 
 func parseRole(name string) (Role, error) {

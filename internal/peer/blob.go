@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -15,9 +16,10 @@ type Blob struct {
 	content  Content
 	origin   Origin
 
-	mu    sync.Mutex
-	going map[int64]*transfer // by the number of the chunk
-	size  int64               // -1 while nobody has told
+	mu     sync.Mutex
+	going  map[int64]*transfer // by the number of the chunk
+	size   int64               // -1 while nobody has told
+	survey sync.Once
 	// sized is closed when the size is known, so that nobody has to wait for bytes to know it.
 	sized chan struct{}
 	whole bool          // the registry has no ranges: chunk 0 owns everything
@@ -29,7 +31,6 @@ type Blob struct {
 
 // Blob prepares the getting of content. origin is asked for what this node owns, and when peers are of no use.
 func (e *Exchange) Blob(c Content, origin Origin) *Blob {
-	e.survey(c)
 	return &Blob{
 		exchange: e, content: c, origin: origin, going: map[int64]*transfer{}, size: -1,
 		sized: make(chan struct{}), from: map[int64]string{},
@@ -63,6 +64,17 @@ func (b *Blob) learnSize(size int64, whole bool) {
 		b.size = size
 		close(b.sized)
 	}
+}
+
+// fits fails when content that a member sends is of a blob of another size. It closes that, because one of two members is
+// mistaken, and bytes of both would not fit together.
+func (b *Blob) fits(from *Member, said *answer) error {
+	size, _ := b.known()
+	if said.body == nil || size < 0 || said.size == size {
+		return nil
+	}
+	_ = said.body.Close() // nothing was read from it
+	return fmt.Errorf("peer %s: %w: a blob of %d bytes, others say %d", from.Name, ErrMalformed, said.size, size)
 }
 
 func (b *Blob) known() (size int64, whole bool) {
@@ -153,6 +165,7 @@ type Body struct {
 // Open opens bytes [start, end) of a chunk, which they do not go beyond. It returns as soon as the size of the blob is
 // known, which may be long before the bytes come. A refusal of the registry is a RefusedError, whoever has met it.
 func (b *Blob) Open(ctx context.Context, start, end int64) (*Body, error) {
+	b.survey.Do(func() { b.exchange.survey(b.content) })
 	ctx, cancel := context.WithCancel(ctx)
 	size, _ := b.known()
 	x := &Body{

@@ -48,10 +48,10 @@ func (b *boards) get(id chunkID, now time.Time) *board {
 	if b.of == nil {
 		b.of = map[chunkID]*board{}
 	}
-	if now.Sub(b.swept) > boardTime/4 || len(b.of) >= boardsMost {
+	found := b.of[id]
+	if now.Sub(b.swept) > boardTime/4 || found == nil && len(b.of) >= boardsMost {
 		b.sweepLocked(now)
 	}
-	found := b.of[id]
 	if found == nil {
 		found = &board{}
 		b.of[id] = found
@@ -62,36 +62,43 @@ func (b *boards) get(id chunkID, now time.Time) *board {
 	return found
 }
 
-// sweepLocked forgets boards that nobody has used for a while and, when there are still too many, any.
+// sweepLocked forgets boards that nobody has used for a while and, when there are still too many, any on which nothing is
+// being got, so many at once that the next sweep is far.
 func (b *boards) sweepLocked(now time.Time) {
 	b.swept = now
 	for id, board := range b.of {
-		if board.idle(now) {
+		if board.idle(now, boardTime) {
 			delete(b.of, id)
 		}
 	}
-	for id := range b.of {
-		if len(b.of) < boardsMost {
+	if len(b.of) < boardsMost {
+		return
+	}
+	for id, board := range b.of {
+		if len(b.of) <= boardsMost*3/4 {
 			return
 		}
-		delete(b.of, id)
+		if board.idle(now, 0) {
+			delete(b.of, id)
+		}
 	}
 }
 
-func (b *board) idle(now time.Time) bool {
+// idle tells whether nothing is being got, and nobody has asked for so long.
+func (b *board) idle(now time.Time, long time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.getting) == 0 && now.Sub(b.used) > boardTime
+	return len(b.getting) == 0 && now.Sub(b.used) >= long
 }
 
-// hear takes in what an asker says of others. Transfers that wait for bytes by way of a member that it found dead look for
+// hear takes in what an asker says of members that it found dead. Transfers that wait for bytes by way of a member that it found dead look for
 // another way: the asker may be the one that they wait for, and the two would wait for each other for ever.
-func (b *board) hear(a Ask, self string, now time.Time) {
+func (b *board) hear(a Ask, v View, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, name := range a.Dead {
-		if name == self {
-			continue // that is a mistake of the asker, and it will find out
+		if name == v.Self().Name || v.Member(name) == nil {
+			continue // that is a mistake of the asker, which will find out, or old news
 		}
 		if b.dead == nil {
 			b.dead = map[string]time.Time{}

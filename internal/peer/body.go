@@ -2,7 +2,9 @@ package peer
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -40,7 +42,19 @@ func (x *Body) connectOrigin() error {
 	if s.Size >= 0 {
 		x.end = min(x.end, s.Size)
 	}
-	_, err = io.CopyN(io.Discard, s.Body, x.pos.Load()-s.Start)
+	return x.skip(s)
+}
+
+// skip goes to the next byte in what the registry sends. A beginning that is later would put bytes in the wrong place.
+func (x *Body) skip(s *Stream) error {
+	before := x.pos.Load() - s.Start
+	if before < 0 {
+		return fmt.Errorf("asked the registry for bytes from %d on, got them from %d on", x.pos.Load(), s.Start)
+	}
+	_, err := io.CopyN(io.Discard, s.Body, before)
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
 	return err
 }
 
@@ -85,12 +99,16 @@ func (x *Body) take(s *source) {
 	x.end = min(x.end, s.said.size)
 	x.began = time.Time{}
 	x.transfer.setMoving(1)
-	x.watch = x.blob.exchange.watch(s.member, stallTime, s.cancel)
+	x.watch = x.blob.exchange.watch(s.member, stallTime, stuckTime, s.cancel)
 	if s.member != s.owner {
-		patience := x.blob.patience(x.end-x.pos.Load(), x.transfer.complaints())
-		name, end := x.sender, x.end
-		x.complain = time.AfterFunc(patience, func() { x.look(name, end) })
+		end := x.end
+		x.complain = time.AfterFunc(x.patience(end), func() { x.look(s, end) })
 	}
+}
+
+// patience is how long the source may take for what is missing.
+func (x *Body) patience(end int64) time.Duration {
+	return x.blob.patience(end-x.pos.Load(), x.transfer.complaints())
 }
 
 // drop lets go of the source.
@@ -111,21 +129,38 @@ func (x *Body) drop() {
 	x.transfer.setMoving(0)
 }
 
-// look asks the owner for a faster parent than the one named, which goes on meanwhile. Slowness never leads to the registry.
-func (x *Body) look(name string, end int64) {
+// look asks the owner for a faster parent than the one that sends, which goes on meanwhile. Slowness never leads to the registry.
+func (x *Body) look(slow *source, end int64) {
 	t := x.transfer
-	if !t.complain(name) {
-		return
+	for slow.ctx.Err() == nil && t.complain(slow.member.Name) {
+		x.blob.exchange.metrics.complaints.Inc()
+		if s, err := t.seek(x.ctx, x.pos.Load(), end, true); err == nil {
+			x.propose(s)
+			slow.cancel(errSlow) // the reader may be waiting for it
+			return
+		}
+		rest(slow.ctx, x.patience(end))
 	}
-	x.blob.exchange.metrics.complaints.Inc()
-	s, err := t.seek(x.ctx, x.pos.Load(), end, true)
-	if err != nil {
-		return
-	}
+}
+
+// propose offers the reader a better source.
+func (x *Body) propose(s *source) {
 	select {
 	case x.better <- s:
 	default:
 		s.end()
+	}
+	if x.ctx.Err() != nil {
+		x.decline() // the reader may have gone before
+	}
+}
+
+// decline lets go of a source that was proposed.
+func (x *Body) decline() {
+	select {
+	case s := <-x.better:
+		s.end()
+	default:
 	}
 }
 
@@ -151,8 +186,18 @@ func (x *Body) Read(p []byte) (int, error) {
 			return 0, x.ended(err)
 		}
 		if err != nil {
-			x.lose()
+			x.moveOn()
 		}
+	}
+}
+
+// moveOn leaves a source that has ended: for a better one, which was why it ended, or for whatever there is.
+func (x *Body) moveOn() {
+	select {
+	case s := <-x.better:
+		x.change(s)
+	default:
+		x.lose()
 	}
 }
 
@@ -263,11 +308,7 @@ func (x *Body) Close() error {
 	<-x.found
 	x.drop()
 	x.leave()
-	select {
-	case s := <-x.better:
-		s.end()
-	default:
-	}
+	x.decline()
 	return nil
 }
 
@@ -279,7 +320,9 @@ func (t *transfer) complain(name string) bool {
 	if t.again > complaints {
 		return false
 	}
-	t.slow = append(t.slow, name)
+	if !slices.Contains(t.slow, name) {
+		t.slow = append(t.slow, name)
+	}
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -23,6 +24,10 @@ const (
 	pingTime = 700 * time.Millisecond
 	// dialTime bounds the making of a connection to a member.
 	dialTime = 500 * time.Millisecond
+	// stuckTime is how long a member may be silent that answers pings: its network works, and it sends nothing all the same.
+	stuckTime = 15 * time.Second
+	// noEnd is for members that may take as long as they like, as long as they live.
+	noEnd = time.Duration(math.MaxInt64)
 	// probeTime is how long ranks are waited for that are asked only if they hold something.
 	probeTime = 100 * time.Millisecond
 	// idleConnections are kept to each member: as many as a fill has chunks in flight.
@@ -105,11 +110,12 @@ func (c *caller) ask(ctx context.Context, to *Member, a Ask) (*answer, error) {
 		return nil, fmt.Errorf("peer %s: %w", to.Name, withoutURL(err))
 	}
 	said, err := readAnswer(response, a)
-	if err != nil || said.body == nil {
-		drain(response.Body)
-	}
 	if err != nil {
+		_ = response.Body.Close() // who knows what would come
 		return nil, fmt.Errorf("peer %s: %w", to.Name, err)
+	}
+	if said.body == nil {
+		drain(response.Body)
 	}
 	return said, nil
 }
@@ -230,5 +236,8 @@ func refusal(from string, said *answer) error {
 	return nil
 }
 
-// errSilent is the end of a transfer from a member that is dead.
-var errSilent = errors.New("the peer has fallen silent")
+// Ends of a transfer from a member: it is dead, or another one sends faster.
+var (
+	errSilent = errors.New("the peer has fallen silent")
+	errSlow   = errors.New("another peer is faster")
+)

@@ -108,10 +108,14 @@ func ParseManifest(target string) (Content, error) {
 // ParseTag reads the target of a request for a tag. The error matches ErrMalformed.
 func ParseTag(target string) (TagName, error) {
 	path, query, err := split(target)
-	t := TagName{Registry: query.Get("ns"), Repository: query.Get("repo"), Tag: strings.TrimPrefix(path, PathTag)}
-	if err == nil && (t.Registry == "" || t.Repository == "" || t.Tag == "") {
-		err = fmt.Errorf("%w: no registry, repository or tag", ErrMalformed)
+	if err != nil {
+		return TagName{}, err
 	}
+	t := TagName{Tag: strings.TrimPrefix(path, PathTag)}
+	if !oci.ValidTag(t.Tag) {
+		return TagName{}, fmt.Errorf("%w: not a tag", ErrMalformed)
+	}
+	t.Registry, t.Repository, err = parseRepository(query)
 	return t, err
 }
 
@@ -188,7 +192,7 @@ func (e *Exchange) document(ctx context.Context, m *Member, r Request, read read
 	if err != nil {
 		return 0, err
 	}
-	watch := e.watch(m, stallTime, cancel)
+	watch := e.watch(m, stallTime, noEnd, cancel)
 	defer watch.stop()
 	response, err := e.calls.http.Do(request)
 	if err != nil {

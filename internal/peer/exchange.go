@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,8 +23,13 @@ type Exchange struct {
 	log     *slog.Logger
 	told    *limiter
 
-	mu    sync.Mutex
-	looks map[string]*look // pings under way or just over
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	looking sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	looks  map[string]*look // pings under way or just over
 }
 
 // cluster is what an Exchange needs of a Group: who is there, and what tells members from strangers.
@@ -46,10 +52,12 @@ func NewExchange(g *Group, chunk int64, log *slog.Logger, reg prometheus.Registe
 }
 
 func newExchange(c cluster, chunk int64, log *slog.Logger, metrics *traffic) *Exchange {
-	return &Exchange{
+	e := &Exchange{
 		cluster: c, calls: newCaller(c), chunk: chunk, metrics: metrics, log: log.With("component", "peer"),
 		told: newLimiter(time.Minute), looks: map[string]*look{},
 	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return e
 }
 
 // Origin opens bytes [start, end) of a blob at its registry, when this node is the one that has to.
@@ -81,8 +89,15 @@ func (e *Exchange) Owns() bool {
 	return e.cluster.View().MayOwn()
 }
 
-// Close lets go of idle connections.
-func (e *Exchange) Close() { e.calls.close() }
+// Close ends the looks after other members, and lets go of idle connections. It is called when all transfers are over.
+func (e *Exchange) Close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.cancel()
+	e.looking.Wait()
+	e.calls.close()
+}
 
 // look is one look after a member that was silent.
 type look struct {
@@ -94,26 +109,43 @@ type look struct {
 // alive reports whether a member answers a ping. Whoever wants to know at the same time shares one; what was found at most
 // age ago is believed. A member that does not answer is told to the cluster's view, which passes it over from then on.
 func (e *Exchange) alive(m *Member, age time.Duration) bool {
-	e.mu.Lock()
-	l := e.looks[m.Name]
-	if l == nil || !l.over.IsZero() && time.Since(l.over) > age {
-		l = &look{done: make(chan struct{})}
-		e.looks[m.Name] = l
-		go e.look(m, l)
-	}
-	e.mu.Unlock()
+	l := e.lookAfter(m, age)
 	<-l.done
 	return l.alive
 }
 
 // suspect looks after a member that has broken off, without waiting for the result.
-func (e *Exchange) suspect(m *Member) { go e.alive(m, stallTime) }
+func (e *Exchange) suspect(m *Member) { e.lookAfter(m, stallTime) }
+
+// looksMost is how many results are kept before those that are too old to be believed are forgotten.
+const looksMost = 8 << 10
+
+// lookAfter returns the last look after a member, or begins one.
+func (e *Exchange) lookAfter(m *Member, age time.Duration) *look {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.looks[m.Name]
+	if l != nil && (e.closed || l.over.IsZero() || time.Since(l.over) <= age) {
+		return l
+	}
+	if len(e.looks) >= looksMost {
+		maps.DeleteFunc(e.looks, func(_ string, old *look) bool { return !old.over.IsZero() && time.Since(old.over) > surveyAge })
+	}
+	l = &look{done: make(chan struct{})}
+	e.looks[m.Name] = l
+	if e.closed {
+		close(l.done)
+		return l
+	}
+	e.looking.Go(func() { e.look(m, l) })
+	return l
+}
 
 func (e *Exchange) look(m *Member, l *look) {
-	ctx, cancel := context.WithTimeout(context.Background(), pingTime)
+	ctx, cancel := context.WithTimeout(e.ctx, pingTime)
 	defer cancel()
 	l.alive = e.calls.ping(ctx, m)
-	if !l.alive {
+	if !l.alive && e.ctx.Err() == nil {
 		if held, ok := e.told.allow("dead"); ok {
 			e.log.Warn("a peer does not answer, and is passed over for a while: look after it, or the network to it", "peer", m.Name, "held_back", held)
 		}
@@ -143,7 +175,7 @@ func (e *Exchange) survey(c Content) {
 				continue
 			}
 			seen[m.Name] = struct{}{}
-			go e.alive(m, surveyAge)
+			e.lookAfter(m, surveyAge)
 		}
 	}
 }
@@ -153,7 +185,7 @@ func (e *Exchange) survey(c Content) {
 func (e *Exchange) Admit(a Ask, sender string, small bool) (parent string) {
 	v, now := e.cluster.View(), time.Now()
 	b := e.boards.get(chunkID{a.Digest, a.Key}, now)
-	b.hear(a, v.Self().Name, now)
+	b.hear(a, v, now)
 	if a.Role != AsOwner || small {
 		return ""
 	}

@@ -149,18 +149,29 @@ func (s *source) end() {
 // by gets the bytes by way of an owner. A wait ends early when that owner is said to be dead.
 func (t *transfer) by(ctx context.Context, w *wanting) (*source, error) {
 	waiting, cancel := context.WithCancelCause(ctx)
-	t.waitBy(w.owner.Name, cancel)
-	s, err := w.get(waiting)
-	t.waitBy("", nil)
+	s, err := t.waitFor(waiting, cancel, w)
+	moved := errors.Is(context.Cause(waiting), errMoved) && ctx.Err() == nil
 	if err == nil {
 		s.ctx, s.cancel = waiting, cancel
-		return s, nil
+		if !moved {
+			return s, nil
+		}
+		s.end() // it came in the moment in which the wait was ended
 	}
 	cancel(nil)
-	if errors.Is(context.Cause(waiting), errMoved) && ctx.Err() == nil {
+	if moved {
 		return nil, errAgain
 	}
 	return nil, err
+}
+
+// waitFor gets the bytes, while those who find the owner dead may end that. A hasty search is no wait.
+func (t *transfer) waitFor(ctx context.Context, cancel context.CancelCauseFunc, w *wanting) (*source, error) {
+	if !w.hasty {
+		t.waitBy(w.owner.Name, cancel)
+		defer t.waitBy("", nil)
+	}
+	return w.get(ctx)
 }
 
 func (t *transfer) waitBy(owner string, cancel context.CancelCauseFunc) {
@@ -247,6 +258,9 @@ func (t *transfer) held(ctx context.Context, v View, m *Member, within time.Dura
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(within, func() { cancel(errSilent) })
 	said, err := t.blob.exchange.calls.ask(ctx, m, t.ask(v, AsHolder, start, end))
+	if err == nil {
+		err = t.blob.fits(m, said)
+	}
 	if err == nil && said.status == StatusContent && timer.Stop() {
 		return &source{member: m, owner: m, said: said, ctx: ctx, cancel: cancel}
 	}

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type wanting struct {
 	since  time.Time
 	looks  int // past the owner, because nothing moved
 	strays int // times the owner has named nobody who could be asked
+	turns  int // times it has named somebody
 }
 
 // get asks until somebody sends, or there is a reason to look elsewhere.
@@ -62,9 +64,12 @@ func (w *wanting) call(ctx context.Context) (*answer, error) {
 	}
 	e, at := w.blob.exchange, w.at
 	asking, cancel := context.WithCancelCause(ctx)
-	watch := e.watch(at, HoldTime+stallTime, cancel)
+	watch := e.watch(at, HoldTime+stallTime, stuckTime, cancel)
 	said, err := e.calls.ask(asking, at, w.ask(w.view, role, w.start, w.end))
 	watch.stop()
+	if err == nil {
+		err = w.blob.fits(at, said)
+	}
 	if err != nil || said.body == nil {
 		cancel(nil)
 		return said, err
@@ -85,8 +90,7 @@ func (w *wanting) heed(ctx context.Context, said *answer) error {
 	case said.status == StatusNotYet:
 		return w.wait(ctx, said)
 	case said.status == StatusAskOther && w.at == w.owner:
-		w.turn(said.node)
-		return nil
+		return w.turn(said.node)
 	case said.status == StatusFailed && w.at == w.owner:
 		w.failed(w.owner)
 		return errAgain
@@ -136,17 +140,25 @@ func (w *wanting) ownerMoves(ctx context.Context) bool {
 	return said.status == StatusContent || said.moving > 0
 }
 
-// turn goes to the member that the owner has named.
-func (w *wanting) turn(name string) {
+// turnsMost is how many parents an owner may name without any of them sending.
+const turnsMost = 64
+
+// turn goes to the member that the owner has named. An owner that goes on and on, whatever it is told, is passed over.
+func (w *wanting) turn(name string) error {
 	w.blob.exchange.metrics.redirects.Inc()
+	if w.turns++; w.turns > turnsMost {
+		w.bury(w.owner)
+		return errAgain
+	}
 	m := w.view.Member(name)
 	if m != nil && name != w.view.Self().Name && !w.view.Passed(name) {
 		w.at = m
-		return
+		return nil
 	}
 	w.avoid(name) // the owner knows somebody whom this node does not
 	w.strays++
 	w.since = w.since.Add(-time.Duration(w.strays) * pollGap)
+	return nil
 }
 
 // back returns from a parent that has nothing to the owner, which names another.
@@ -175,35 +187,59 @@ func (w *wanting) lost() error {
 	return nil
 }
 
-// watch looks after a member when it has been silent for a time, and again, until it is stopped or the member is dead, which
-// ends what is being done with it.
+// watch looks after a member when it has been silent for a time, and again, until it is stopped. What is being done with the
+// member ends when it is dead, or has sent nothing for longer than patience although it lives.
 type watch struct {
 	exchange *Exchange
 	member   *Member
-	timer    *time.Timer
-	done     chan struct{}
+	patience time.Duration
+	cancel   context.CancelCauseFunc
+
+	mu    sync.Mutex
+	timer *time.Timer
+	last  time.Time // when something came
+	over  bool
 }
 
-func (e *Exchange) watch(m *Member, silence time.Duration, cancel context.CancelCauseFunc) *watch {
-	w := &watch{exchange: e, member: m, done: make(chan struct{})}
-	w.timer = time.AfterFunc(silence, func() {
-		if !e.alive(m, stallTime) {
-			cancel(errSilent)
-			return
-		}
-		select {
-		case <-w.done:
-		default:
-			w.timer.Reset(stallTime)
-		}
-	})
+func (e *Exchange) watch(m *Member, silence, patience time.Duration, cancel context.CancelCauseFunc) *watch {
+	w := &watch{exchange: e, member: m, patience: patience, cancel: cancel, last: time.Now()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(silence, w.look)
 	return w
 }
 
+// look looks after the member. What comes meanwhile counts more than a ping that is lost on a busy link.
+func (w *watch) look() {
+	w.mu.Lock()
+	last, over := w.last, w.over
+	w.mu.Unlock()
+	if over {
+		return
+	}
+	alive := w.exchange.alive(w.member, stallTime)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.over:
+	case alive && time.Since(w.last) < w.patience, w.last.After(last):
+		w.timer.Reset(stallTime)
+	default:
+		w.cancel(errSilent)
+	}
+}
+
 // heard tells that the member has sent something.
-func (w *watch) heard() { w.timer.Reset(stallTime) }
+func (w *watch) heard() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = time.Now()
+	w.timer.Reset(stallTime)
+}
 
 func (w *watch) stop() {
-	close(w.done)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
 	w.timer.Stop()
 }
