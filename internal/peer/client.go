@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -223,15 +222,18 @@ func (e *RefusedError) Error() string {
 // Final tells whether asking others would be wrong: the registry does not have it, or does not give it to this cluster.
 func (e *RefusedError) Final() bool { return e.Status != http.StatusTooManyRequests }
 
+// maxRetryAfter bounds what is believed of a wish of an upstream: none means longer.
+const maxRetryAfter = 24 * time.Hour
+
 // refusal returns the error for an answer with a status that the upstream gave, or nil.
 func refusal(from string, said *answer) error {
 	switch said.status {
 	case http.StatusNotFound, http.StatusForbidden, http.StatusTooManyRequests:
-		seconds, err := strconv.Atoi(said.header.Get("Retry-After"))
+		seconds, err := parseCount(said.header.Get("Retry-After"))
 		if err != nil {
 			seconds = 0
 		}
-		return &RefusedError{Peer: from, Status: said.status, RetryAfter: time.Duration(max(0, seconds)) * time.Second}
+		return &RefusedError{Peer: from, Status: said.status, RetryAfter: time.Duration(min(seconds, int64(maxRetryAfter/time.Second))) * time.Second}
 	}
 	return nil
 }

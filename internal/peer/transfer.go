@@ -11,8 +11,8 @@ import (
 const (
 	// takeOver is after how long without any bytes on their way a transfer begins to look past the owner; it doubles.
 	takeOver = 3 * time.Second
-	// takeOverRanks are the ranks that may take a chunk over from an owner that gets nowhere; everybody may after
-	// takeOverTries, which is about a minute.
+	// takeOverRanks are the ranks that may take a chunk over from an owner that gets nowhere; everybody may after more looks
+	// than takeOverTries, which takes a minute and a half.
 	takeOverRanks = 3
 	takeOverTries = 4
 	// failuresMost is how many members may fail to reach the registry before this node tries for itself.
