@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -221,6 +222,7 @@ func newScripted(f *fleet, name string, secret Secret) *scripted {
 	m := &scripted{fleet: f, name: name, signer: NewSigner(name, secret), backlog: make(chan net.Conn), over: make(chan struct{})}
 	m.answer = func(w http.ResponseWriter, _ Ask) { w.WriteHeader(StatusNotHeld) }
 	server := &http.Server{Handler: http.HandlerFunc(m.serve), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	m.special = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(StatusNotHeld) }
 	go func() { _ = server.Serve(m) }()
 	return m
 }
@@ -322,27 +324,44 @@ func (m *scripted) serve(w http.ResponseWriter, r *http.Request) {
 		<-m.over
 		return
 	}
-	request := Request{
-		Method: r.Method, Target: r.RequestURI, Range: r.Header.Get("Range"), Hop: r.Header.Get(HeaderHop), Dead: r.Header.Get(HeaderDead),
-		Slow: r.Header.Get(HeaderSlow), OnlyIfCached: r.Header.Get("Cache-Control") == OnlyIfCached,
-	}
 	if r.URL.Path == PathPing {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	if _, err := m.signer.Verify(r.Header.Get("Authorization"), request); err != nil {
-		m.fleet.t.Errorf("%s was sent a request that it cannot verify: %v", m.name, err)
-	}
-	a, err := ParseAsk(request)
-	if err != nil {
-		m.special(w, r)
+	if !strings.HasPrefix(r.URL.Path, PathBlob) {
+		m.mu.Lock()
+		answer := m.special
+		m.mu.Unlock()
+		answer(w, r)
 		return
+	}
+	m.proofOf(r)
+	a, err := ParseAsk(requestOf(r))
+	if err != nil {
+		m.fleet.t.Errorf("%s was sent a request that it does not understand: %v", m.name, err)
 	}
 	m.mu.Lock()
 	m.asks = append(m.asks, a)
 	answer := m.answer
 	m.mu.Unlock()
 	answer(w, a)
+}
+
+// requestOf is a request as its signature covers it.
+func requestOf(r *http.Request) Request {
+	return Request{
+		Method: r.Method, Target: r.RequestURI, Range: r.Header.Get("Range"), Hop: r.Header.Get(HeaderHop), Dead: r.Header.Get(HeaderDead),
+		Slow: r.Header.Get(HeaderSlow), OnlyIfCached: r.Header.Get("Cache-Control") == OnlyIfCached,
+	}
+}
+
+// proofOf checks the signature of a request.
+func (m *scripted) proofOf(r *http.Request) Proof {
+	p, err := m.signer.Verify(r.Header.Get("Authorization"), requestOf(r))
+	if err != nil {
+		m.fleet.t.Errorf("%s was sent a request that it cannot verify: %v", m.name, err)
+	}
+	return p
 }
 
 // sends answers with the content, as it should be.
@@ -400,7 +419,7 @@ func inTurn(ways ...func(http.ResponseWriter, Ask)) func(http.ResponseWriter, As
 	}
 }
 
-// names lists the members, which need no order.
+// namesOf lists members in an order that does not matter.
 func namesOf(lists ...[]string) string {
 	return fmt.Sprint(slices.Sorted(slices.Values(slices.Concat(lists...))))
 }
