@@ -56,6 +56,7 @@ type Mirror struct {
 	wholes    *memo[oci.Digest, struct{}] // blobs whose registry has no ranges
 	fromPeers *memo[oci.Digest, struct{}] // blobs whose bytes come from peers
 	wrong     *memo[oci.Digest, sums]     // blobs of which wrong bytes came from peers
+	tellers   *memo[oci.Digest, string]   // who has told that a tag names the manifest, and so has it
 
 	habits   habits
 	prefetch *prefetcher
@@ -97,6 +98,7 @@ func New(parts Parts, log *slog.Logger, reg prometheus.Registerer) *Mirror {
 		cache: parts.Cache, catalog: parts.Catalog, upstreams: parts.Upstreams, id: parts.ID,
 		peers: parts.Peers, shareTags: parts.ShareTags,
 		wholes: newMemo[oci.Digest, struct{}](), fromPeers: newMemo[oci.Digest, struct{}](), wrong: newMemo[oci.Digest, sums](),
+		tellers:    newMemo[oci.Digest, string](),
 		registries: make(map[string]*upstream.Registry), open: true,
 		ahead:    make(chan struct{}, aheadLimit),
 		troubled: newMemo[tagName, struct{}](), moving: newMemo[tagName, struct{}](), silent: newMemo[string, struct{}](),

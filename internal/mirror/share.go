@@ -175,7 +175,8 @@ func (m *Mirror) fetchManifest(ctx context.Context, up *upstream.Registry, repo 
 	shared := ref.IsDigest() && m.sharing()
 	c := peer.Content{Registry: repo.Registry, Repository: repo.Name, Digest: ref.Digest}
 	if shared {
-		got, err := m.peers.Manifest(ctx, c)
+		holder, _ := m.tellers.get(ref.Digest)
+		got, err := m.peers.Manifest(ctx, c, holder)
 		if err == nil && ref.Digest.Verifies(got.Body) {
 			return manifestOf(ref.Digest, got), Peer, nil
 		}
@@ -215,6 +216,7 @@ func (m *Mirror) askOwner(ctx context.Context, up *upstream.Registry, key tagNam
 	if told.Age > up.TagFreshness(key.repo.Name, key.tag).FreshFor {
 		return told, errStaleOwner
 	}
+	m.tellers.add(told.Descriptor.Digest, told.Peer, fetchTimeout)
 	return told, nil
 }
 

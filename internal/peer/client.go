@@ -197,7 +197,8 @@ func (c *caller) ping(ctx context.Context, to *Member) bool {
 // RefusedError is a refusal of the upstream that the member which asked it passes on: everybody who waits gets it, and
 // nobody asks again.
 type RefusedError struct {
-	Peer   string
+	Peer string
+	// Status is what the upstream has answered to that member; zero when there is a Cause.
 	Status int
 	// RetryAfter is the upstream's wish, or zero.
 	RetryAfter time.Duration

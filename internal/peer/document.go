@@ -37,9 +37,12 @@ type Tag struct {
 	Peer string
 }
 
-// Manifest gets a manifest by way of its owner. The error is ErrOwn when this node has to ask the registry, or a
-// RefusedError.
-func (e *Exchange) Manifest(ctx context.Context, c Content) (*Document, error) {
+// Manifest gets a manifest from a member that is said to hold it, if there is one, else by way of its owner. The error is
+// ErrOwn when this node has to ask the registry, or a RefusedError.
+func (e *Exchange) Manifest(ctx context.Context, c Content, holder string) (*Document, error) {
+	if got := e.manifestOf(ctx, c, holder); got != nil {
+		return got, nil
+	}
 	r := Request{Method: http.MethodGet, Target: manifestTarget(c), Hop: "1"}
 	var got *Document
 	err := e.byOwner(ctx, ChunkKey(c.Digest, 0), r, func(m *Member, _ Proof, response *http.Response) (err error) {
@@ -47,6 +50,24 @@ func (e *Exchange) Manifest(ctx context.Context, c Content) (*Document, error) {
 		return err
 	})
 	return got, err
+}
+
+// manifestOf gets a manifest from one member if that holds it. It is nil otherwise.
+func (e *Exchange) manifestOf(ctx context.Context, c Content, holder string) (got *Document) {
+	v := e.cluster.View()
+	m := v.Member(holder)
+	if m == nil || v.Passed(holder) || holder == v.Self().Name {
+		return nil
+	}
+	r := Request{Method: http.MethodGet, Target: manifestTarget(c), Hop: "1", OnlyIfCached: true}
+	_, _ = e.document(ctx, m, r, func(m *Member, _ Proof, response *http.Response) error { // whatever is wrong, the owner is next
+		found, err := readDocument(m, response)
+		if err == nil && c.Digest.Verifies(found.Body) {
+			got = found
+		}
+		return err
+	})
+	return got
 }
 
 // HeldManifest gets a manifest from whoever has it, because the registry cannot be asked. It is nil when nobody has.
