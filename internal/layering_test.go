@@ -52,6 +52,7 @@ var ours = map[string]struct {
 	},
 	"cmd/mirror":     {words("internal/config", "internal/node", "internal/admin"), "a command reads a configuration, and runs a node or asks one; what it needs beyond that belongs below"},
 	"bench/eviction": {words("internal/cache"), "it measures the policy that the cache runs, and nothing around it"},
+	"bench/fleet":    {words("internal/e2e/netlab"), "it runs the program, as a user would"},
 	"bench/memory":   {words("internal/cache", "internal/oci", "internal/units"), "it measures hits of the cache, and nothing around it"},
 	"bench/pull":     {words("internal/units"), "it runs the program, as a user would"},
 	"bench/readers":  {words("internal/config", "internal/node", "internal/oci", "internal/units", "internal/upstream"), "it measures a node from outside"},
@@ -59,7 +60,9 @@ var ours = map[string]struct {
 		words("internal/cache", "internal/catalog", "internal/config", "internal/node", "internal/oci", "internal/units"),
 		"it measures a node from outside, and the lookups of the two stores inside it",
 	},
-	"internal/e2e": {nil, "scenarios use the program as a stranger would: through its commands, its wire and its files"},
+	"internal/e2e/fleet":  {words("internal/e2e/netlab"), "scenarios use the program as a stranger would, also many of them"},
+	"internal/e2e/netlab": {nil, "a lab runs the program as a stranger would: with its commands, its wire and its files"},
+	"internal/e2e":        {nil, "scenarios use the program as a stranger would: through its commands, its wire and its files"},
 }
 
 func words(w ...string) []string { return w }
@@ -79,9 +82,9 @@ var confined = []struct {
 	{"github.com/hashicorp", words("internal/peer"), "who is a member is asked of peer; its library calls back with locks held"},
 	{"github.com/goccy/go-yaml", words("internal/config"), "strictness is lost where a second package decodes"},
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
-	{"golang.org/x/sys", words("internal/cache", "internal/node", "bench/memory", "bench/readers", "bench/start"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; and for figures by what measures"},
+	{"golang.org/x/sys", words("internal/cache", "internal/node", "bench/memory", "bench/readers", "bench/start", "internal/e2e/netlab"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; for figures by what measures; and for networks by a lab"},
 	{"golang.org/x/time", words("internal/cache", "internal/upstream"), "pacing is for the scrub and for what upstreams are asked"},
-	{"net/http", words("bench/pull", "internal/admin", "internal/peer", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
+	{"net/http", words("bench/pull", "internal/admin", "internal/e2e/netlab", "internal/peer", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
 	{"log", words("cmd/mirror"), "everything logs by log/slog with the logger it was given"},
 	{"unsafe", nil, "no cast is worth a corrupted blob"},
 	{"C", nil, "the program is one static binary"},
@@ -152,11 +155,13 @@ func TestMetricsAreMadeInOneFile(t *testing.T) {
 }
 
 func TestHTTPServersOfTheStandardLibrary(t *testing.T) {
+	registries := words("bench/", "internal/e2e/netlab")
 	serving := words("Server", "Serve", "ServeTLS", "ListenAndServe", "ListenAndServeTLS", "Handle", "HandleFunc", "NewServeMux", "ServeMux", "FileServer")
 	for _, f := range program(t) {
 		for _, name := range selected(f.syntax, "http") {
-			if f.pkg != "internal/admin" && !under(f.pkg, "bench/") && slices.Contains(serving, name) {
-				t.Errorf("%s uses http.%s: only admin serves with net/http, and the registries of benchmarks", f.name, name)
+			isRegistry := slices.ContainsFunc(registries, func(place string) bool { return under(f.pkg, place) })
+			if f.pkg != "internal/admin" && !isRegistry && slices.Contains(serving, name) {
+				t.Errorf("%s uses http.%s: only admin serves with net/http, and the registries of benchmarks and labs", f.name, name)
 			}
 		}
 	}
