@@ -53,7 +53,7 @@ func (m *Mirror) share(r *cache.Request, repo oci.Repository) {
 		if err != nil {
 			return nil, relayed(repo, err)
 		}
-		if body.Whole {
+		if blob.Whole() { // whoever asks here must know before it asks for more
 			m.wholes.add(d, struct{}{}, peerFor)
 		}
 		if body.Peer {

@@ -51,9 +51,18 @@ func (b *Blob) Senders() map[int64]string {
 
 // learn takes in what an answer tells about the whole blob.
 func (b *Blob) learn(said *answer) {
-	if said.status == StatusContent || said.status == StatusNotYet {
+	switch said.status {
+	case StatusContent, StatusNotYet:
 		b.learnSize(said.size, said.whole)
+	case StatusAskOther:
+		b.learnSize(-1, said.whole)
 	}
+}
+
+// Whole tells whether the registry is known to have no ranges, whoever has found out.
+func (b *Blob) Whole() bool {
+	_, whole := b.known()
+	return whole
 }
 
 func (b *Blob) learnSize(size int64, whole bool) {
