@@ -79,7 +79,7 @@ func TestManifestByItsOwner(t *testing.T) {
 			a, b := f.members["a"], f.members["b"]
 			b.documents(manifest(body))
 			script(a, b)
-			got, err := f.exchange.Manifest(f.t.Context(), f.name)
+			got, err := f.exchange.Manifest(f.t.Context(), f.name, "")
 			switch {
 			case want != nil && !errors.Is(err, want), want == nil && err != nil:
 				t.Errorf("%s: got %v, want %v", what, err, want)
@@ -101,7 +101,7 @@ func TestManifestByItsOwner(t *testing.T) {
 		a.documents(func(w http.ResponseWriter, _ Proof) { w.Header().Set("Content-Length", "9"); _, _ = w.Write(body[:1]) })
 	}, nil, "b")
 	inFleet(t, func(f *fleet) {
-		if _, err := f.exchange.Manifest(f.t.Context(), f.name); !errors.Is(err, ErrOwn) {
+		if _, err := f.exchange.Manifest(f.t.Context(), f.name, ""); !errors.Is(err, ErrOwn) {
 			t.Errorf("got %v of this node's own, want ErrOwn", err)
 		}
 	}, "self", "a")
@@ -110,7 +110,7 @@ func TestManifestByItsOwner(t *testing.T) {
 func TestRefusedManifest(t *testing.T) {
 	inFleet(t, func(f *fleet) {
 		f.members["a"].documents(status(http.StatusNotFound))
-		_, err := f.exchange.Manifest(f.t.Context(), f.name)
+		_, err := f.exchange.Manifest(f.t.Context(), f.name, "")
 		if refused, ok := errors.AsType[*RefusedError](err); !ok || refused.Status != http.StatusNotFound || refused.Peer != "a" {
 			t.Errorf("got %v", err)
 		}
@@ -121,12 +121,12 @@ func TestRefusedManifest(t *testing.T) {
 func TestManifestTakesTime(t *testing.T) {
 	inFleet(t, func(f *fleet) {
 		f.members["a"].documents(func(w http.ResponseWriter, _ Proof) { time.Sleep(20 * time.Second); _, _ = w.Write([]byte("{}")) })
-		if _, err := f.exchange.Manifest(f.t.Context(), f.name); err != nil {
+		if _, err := f.exchange.Manifest(f.t.Context(), f.name, ""); err != nil {
 			t.Error(err)
 		}
 		ctx, cancel := context.WithTimeout(f.t.Context(), time.Second)
 		defer cancel()
-		if _, err := f.exchange.Manifest(ctx, f.name); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := f.exchange.Manifest(ctx, f.name, ""); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the end of the client's patience", err)
 		}
 	}, "a", "b", "self")
