@@ -34,6 +34,14 @@ type Offer struct {
 	Sent  func(bytes int64)
 }
 
+// Defer makes an offer of content one that comes later, because this node is sending as much as it may.
+func (o *Offer) Defer() error {
+	o.Sent(0)
+	err := o.Piece.Close()
+	o.Status, o.Moving, o.Piece, o.Sent = peer.StatusNotYet, 1, nil, nil
+	return err
+}
+
 // VerifyPeer tells which member sent a request.
 func (m *Mirror) VerifyPeer(authorization string, r peer.Request) (peer.Proof, error) {
 	if m.peers == nil {
@@ -55,7 +63,11 @@ func (m *Mirror) Offer(ctx context.Context, sender string, a peer.Ask) (*Offer, 
 	}
 	span := cache.Span{Start: a.Start, End: a.End}
 	size, held := m.cache.Held(a.Digest, span)
-	if err := m.mayOffer(ctx, up, repo, a.Digest, held || size >= 0); err != nil {
+	err = m.mayOffer(ctx, up, repo, a.Digest, held || size >= 0)
+	if errors.Is(err, errHeld) {
+		return &Offer{Status: peer.StatusNotYet, Moving: 1, Size: -1}, nil // the question goes on
+	}
+	if err != nil {
 		return nil, err
 	}
 	o := &Offer{Size: size, Whole: m.wholes.has(a.Digest)}
@@ -72,7 +84,7 @@ func (m *Mirror) Offer(ctx context.Context, sender string, a peer.Ask) (*Offer, 
 }
 
 // mayOffer fails when the repository is not known to have the content although that is here. What is not here is asked of
-// the registry through the repository.
+// the registry through the repository. That the registry is slow to answer is errHeld.
 func (m *Mirror) mayOffer(ctx context.Context, up *upstream.Registry, repo oci.Repository, d oci.Digest, here bool) error {
 	if err := m.refusal(name{repo, oci.Reference{Digest: d}, blobKind}); err != nil {
 		return err
@@ -81,7 +93,9 @@ func (m *Mirror) mayOffer(ctx context.Context, up *upstream.Registry, repo oci.R
 	if !here || linked && m.mayServe(link) {
 		return nil
 	}
-	_, err := m.confirm(ctx, up, repo, d)
+	waiting, cancel := context.WithTimeoutCause(ctx, peer.HoldTime, errHeld)
+	defer cancel()
+	_, err := m.confirm(waiting, up, repo, d)
 	return err
 }
 

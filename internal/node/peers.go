@@ -51,7 +51,7 @@ func (n *Node) startTransfers() error {
 	if n.group == nil {
 		return nil
 	}
-	n.peers = n.server.Peers()
+	n.peers = n.server.Peers(int64(n.cfg.Peers.Upload))
 	go n.serve("peers.transfer", n.peers.Serve, n.transferListener)
 	return nil
 }

@@ -31,6 +31,8 @@ type Config struct {
 	SecretFile string `yaml:"secret_file"`
 	// ChunkSize is the unit of exchange in bytes, the same on every node.
 	ChunkSize units.Bytes `yaml:"chunk_size"`
+	// Upload limits the bytes per second that this node sends to all peers together. 0 is no limit.
+	Upload units.Bytes `yaml:"upload"`
 	// ShareTags lets one node revalidate a tag for all of them.
 	ShareTags bool `yaml:"share_tags"`
 }

@@ -14,6 +14,8 @@ const (
 	// is shared before it is complete.
 	minChunkSize = 64 * units.KiB
 	maxChunkSize = units.GiB
+	// minUpload is the lowest limit of what is sent to peers, in bytes per second: a chunk of the usual size in eight seconds.
+	minUpload = units.MiB
 	// maxName is the longest name of a node or a cluster in bytes. Hosts of Linux have at most 64.
 	maxName = 128
 	// maxSeeds bounds the list of seeds. More than one DNS name is hardly needed.
@@ -22,7 +24,7 @@ const (
 
 // Validate tells what is wrong with the values, each error beginning with its key. It reads no file and resolves no name.
 func (c Config) Validate() error {
-	words := errors.Join(c.chunkProblem(), c.nameProblems())
+	words := errors.Join(c.chunkProblem(), c.uploadProblem(), c.nameProblems())
 	if !c.Enabled() {
 		return errors.Join(words, c.idleProblems())
 	}
@@ -32,6 +34,13 @@ func (c Config) Validate() error {
 func (c Config) chunkProblem() error {
 	if c.ChunkSize < minChunkSize || c.ChunkSize > maxChunkSize {
 		return fmt.Errorf("chunk_size: got %v, want %v to %v, the same on every node", c.ChunkSize, minChunkSize, maxChunkSize)
+	}
+	return nil
+}
+
+func (c Config) uploadProblem() error {
+	if c.Upload != 0 && c.Upload < minUpload {
+		return fmt.Errorf("upload: got %v, want 0 for no limit, or at least %v a second: less is so slow that peers look elsewhere", c.Upload, minUpload)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"mirror/internal/cache/cachetest"
 	"mirror/internal/catalog"
 	"mirror/internal/mirror"
+	"mirror/internal/peer"
 	"mirror/internal/server"
 	"mirror/internal/units"
 	"mirror/internal/upstream"
@@ -60,6 +61,7 @@ type options struct {
 	fresh  time.Duration // how long a tag of docker.io is fresh
 	level  slog.Level    // of the log; everything when zero
 	ahead  bool          // docker.io fetches ahead
+	peers  *peer.Exchange
 	// hub and disk change the configuration of docker.io and of the cache.
 	hub  func(*upstream.Config)
 	disk func(*cache.Config)
@@ -118,7 +120,7 @@ func (h *harness) newMirror(o options) *mirror.Mirror {
 	}
 	t.Cleanup(set.Close)
 	h.up, _ = set.Lookup("docker.io")
-	m := mirror.New(mirror.Parts{Cache: h.cache, Catalog: names, Upstreams: set, ID: testID}, quiet, h.registry)
+	m := mirror.New(mirror.Parts{Cache: h.cache, Catalog: names, Upstreams: set, ID: testID, Peers: o.peers, ShareTags: o.peers != nil}, quiet, h.registry)
 	t.Cleanup(m.Close)
 	return m
 }
@@ -164,7 +166,13 @@ const patience = 25 * time.Second
 // dial opens a connection that ends with the test.
 func (h *harness) dial() *client {
 	h.t.Helper()
-	c, err := net.Dial("tcp", h.addr)
+	return h.dialTo(h.addr)
+}
+
+// dialTo is dial for another port of the server.
+func (h *harness) dialTo(addr string) *client {
+	h.t.Helper()
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		h.t.Fatal(err)
 	}

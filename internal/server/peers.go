@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"mirror/internal/cache"
 	"mirror/internal/mirror"
 	"mirror/internal/peer"
 	"mirror/internal/upstream"
@@ -33,15 +35,17 @@ type Peers struct {
 	server *Server
 	http   *fasthttp.Server
 	crowd  *crowd
+	send   *uploads
 
 	mu       sync.Mutex // guards listener, and draining against Serve
 	listener *listener
 	draining atomic.Bool
 }
 
-// Peers returns what answers peers for the mirror of s. It opens no port.
-func (s *Server) Peers() *Peers {
-	p := &Peers{server: s, crowd: newCrowd(s.metrics, maxPeerConnections, maxPeerConnections)}
+// Peers returns what answers peers for the mirror of s, with so many bytes a second of blobs at most, 0 for no limit. It opens
+// no port.
+func (s *Server) Peers(upload int64) *Peers {
+	p := &Peers{server: s, crowd: newCrowd(s.metrics, maxPeerConnections, maxPeerConnections), send: newUploads(upload)}
 	p.http = s.newHTTP("")
 	p.http.Handler = p.handle
 	p.http.ErrorHandler = func(ctx *fasthttp.RequestCtx, _ error) {
@@ -103,6 +107,8 @@ func (p *Peers) handle(ctx *fasthttp.RequestCtx) {
 	switch {
 	case path == peer.PathPing:
 		ctx.Response.SetStatusCode(fasthttp.StatusNoContent)
+	case !strings.HasPrefix(path, peer.Prefix):
+		ctx.Response.SetStatusCode(fasthttp.StatusNotFound)
 	case p.draining.Load():
 		ctx.Response.SetStatusCode(peer.StatusUnable)
 	default:
@@ -151,6 +157,11 @@ func (p *Peers) refuse(ctx *fasthttp.RequestCtx, err error) {
 		ctx.Response.SetStatusCode(fasthttp.StatusBadRequest)
 		return
 	}
+	p.server.log.Debug("a peer was refused", "error", err)
+	if isOwnTrouble(err) {
+		ctx.Response.SetStatusCode(peer.StatusUnable)
+		return
+	}
 	known := refusalFor(err, kindBlob, "")
 	status := peer.StatusFailed
 	switch known.status {
@@ -162,7 +173,17 @@ func (p *Peers) refuse(ctx *fasthttp.RequestCtx, err error) {
 		ctx.Response.Header.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 	}
 	ctx.Response.SetStatusCode(status)
-	p.server.log.Debug("a peer was refused", "error", err)
+}
+
+// ownTroubles are refusals that are this node's and not the upstream's: it is configured in another way than the peer, or
+// cannot store anything. The next rank may well have the content.
+var ownTroubles = []error{
+	mirror.ErrNoUpstream, mirror.ErrNeverHeld, upstream.ErrNotAllowed, upstream.ErrOffline,
+	cache.ErrNotFound, cache.ErrClosed, cache.ErrNoRoom, cache.ErrDisk,
+}
+
+func isOwnTrouble(err error) bool {
+	return slices.ContainsFunc(ownTroubles, func(own error) bool { return errors.Is(err, own) })
 }
 
 // sendChunk answers a request for bytes of a chunk.
@@ -174,6 +195,11 @@ func (p *Peers) sendChunk(ctx *fasthttp.RequestCtx, proof peer.Proof, r peer.Req
 	offer, err := p.server.mirror.Offer(p.server.work, proof.Sender, ask)
 	if err != nil {
 		return err
+	}
+	if offer.Piece != nil && !p.send.enter(p.server.work) {
+		if err := offer.Defer(); err != nil {
+			return err
+		}
 	}
 	h := &ctx.Response.Header
 	ctx.Response.SetStatusCode(offer.Status)
@@ -224,12 +250,13 @@ func (b *chunkBody) WriteTo(w io.Writer) (n int64, err error) {
 			err = fmt.Errorf("%w: %v\n%s", errBodyPanic, reason, debug.Stack())
 		}
 	}()
-	b.sent, err = b.offer.Piece.WriteTo(w)
+	b.sent, err = b.peers.send.send(b.peers.server.work, w, b.offer.Piece)
 	return b.sent, err
 }
 
 // Close lets go of the chunk.
 func (b *chunkBody) Close() error {
+	b.peers.send.leave()
 	b.offer.Sent(b.sent)
 	return b.offer.Piece.Close()
 }
