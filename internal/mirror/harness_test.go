@@ -57,11 +57,16 @@ func open(t *testing.T, origin *upstreamtest.Registry, options ...option) *house
 // openAll opens a mirror over several registries, the first of which is origin.
 func openAll(t *testing.T, origin *upstreamtest.Registry, disk cache.Config, ups ...upstream.Config) *house {
 	t.Helper()
+	return openWith(t, origin, mirror.Parts{}, slog.New(slog.DiscardHandler), disk, ups...)
+}
+
+// openWith opens a mirror whose peers are among parts.
+func openWith(t *testing.T, origin *upstreamtest.Registry, parts mirror.Parts, log *slog.Logger, disk cache.Config, ups ...upstream.Config) *house {
+	t.Helper()
 	for i := range ups {
 		ups[i] = ups[i].WithDefaults()
 	}
 	h := &house{t: t, origin: origin, reg: prometheus.NewRegistry(), dir: disk.Dir}
-	log := slog.New(slog.DiscardHandler)
 	c, err := cache.Open(disk, log, h.reg)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +80,8 @@ func openAll(t *testing.T, origin *upstreamtest.Registry, disk cache.Config, ups
 		t.Fatal(err)
 	}
 	h.names = names
-	h.Mirror = mirror.New(mirror.Parts{Cache: c, Catalog: names, Upstreams: set, ID: "id"}, log, h.reg)
+	parts.Cache, parts.Catalog, parts.Upstreams, parts.ID = c, names, set, "id"
+	h.Mirror = mirror.New(parts, log, h.reg)
 	t.Cleanup(func() {
 		h.Close()
 		h.settle()

@@ -34,8 +34,16 @@ func (m *Mirror) request(ctx context.Context, up *upstream.Registry, repo oci.Re
 // shared is a fill over peers, where there are any. Content of which wrong bytes came a moment ago comes from the registry
 // alone.
 func (m *Mirror) shared(r cache.Request, repo oci.Repository) cache.Request {
-	if m.sharing() && !m.cache.Suspect(r.Digest) {
+	switch {
+	case m.peers == nil:
+	case m.sharing() && !m.cache.Suspect(r.Digest):
 		m.share(&r, repo)
+	default:
+		r.Verdict = func(content io.ReaderAt, size int64, right bool) {
+			if right { // which is what the wrong bytes of before are compared with
+				m.accuse(r.Digest, content, size)
+			}
+		}
 	}
 	return r
 }

@@ -69,7 +69,6 @@ func (x *Body) withoutOrigin(err error) error {
 		return err
 	}
 	x.blob.exchange.metrics.rescues.Inc()
-	x.blob.learnSize(s.said.size, false)
 	x.take(s)
 	return nil
 }
@@ -95,6 +94,7 @@ func (x *Body) offer(s *Stream) bool {
 
 // take makes a peer the source. What it sends begins at or before the next byte.
 func (x *Body) take(s *source) {
+	x.blob.learnSize(s.said.size, s.said.whole) // who was asked only if it holds something is the first to tell
 	x.src, x.sender = s, s.member.Name
 	x.end = min(x.end, s.said.size)
 	x.began = time.Time{}
@@ -180,6 +180,9 @@ func (x *Body) Read(p []byte) (int, error) {
 		}
 		n, err := x.receive(p)
 		if n > 0 {
+			if x.end >= 0 && x.pos.Load() >= x.end {
+				x.complete() // who has all of it may not read on
+			}
 			return n, nil // an error comes again
 		}
 		if err != nil && x.origin != nil {

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -20,6 +21,27 @@ func TestOwnerSends(t *testing.T) {
 		}
 		f.wantOrigin()
 	}, "a", "b", "self")
+}
+
+// Who knows how much there is does not read on to hear that it was all.
+func TestCompleteWithTheLastByte(t *testing.T) {
+	inFleet(t, func(f *fleet) {
+		f.members["a"].does(f.sends)
+		b := f.blob()
+		x, err := b.Open(f.t.Context(), 0, testChunk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(x, make([]byte, testChunk)); err != nil {
+			t.Fatal(err)
+		}
+		if senders := b.Senders(); senders[0] != "a" || len(b.going) > 0 {
+			t.Errorf("senders %v, and %d chunks are on their way", senders, len(b.going))
+		}
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+	}, "a", "self")
 }
 
 func TestRedirectToAParent(t *testing.T) {
@@ -129,6 +151,16 @@ func TestOwnChunk(t *testing.T) {
 	t.Run("from who has it", func(t *testing.T) {
 		inFleet(t, func(f *fleet) {
 			f.members["b"].does(f.sends)
+			x, err := f.blob().Open(f.t.Context(), 0, testChunk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x.Size != int64(len(f.content)) {
+				t.Errorf("size %d, want %d: without it the rest would come from the registry", x.Size, len(f.content))
+			}
+			if err := x.Close(); err != nil {
+				t.Error(err)
+			}
 			f.chunk()
 			f.wantOrigin()
 		}, "self", "a", "b", "c")
