@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"mirror/internal/cache"
@@ -53,9 +54,10 @@ func (m *Mirror) share(r *cache.Request, repo oci.Repository) {
 	d, direct := r.Digest, r.From
 	blob := m.peers.Blob(peer.Content{Registry: repo.Registry, Repository: repo.Name, Digest: d}, origin(direct))
 	r.Chunk, r.Fetches = m.peers.ChunkSize(), chunksInFlight
+	var mistrusted atomic.Bool // wrong bytes came: the fill's next try is with the registry alone
 	r.From = func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
-		if want.End < 0 {
-			return direct(ctx, want) // the registry has no ranges, and this node was the one to find out
+		if want.End < 0 || mistrusted.Load() {
+			return direct(ctx, want) // or the registry has no ranges, and this node was the one to find out
 		}
 		body, err := blob.Open(ctx, want.Start, want.End)
 		if err != nil {
@@ -72,7 +74,11 @@ func (m *Mirror) share(r *cache.Request, repo oci.Repository) {
 			Moving: func() bool { return body.Moving() == 1 }, Reject: body.Reject,
 		}, nil
 	}
-	r.Verdict = func(content io.ReaderAt, size int64, right bool) { m.judge(blob, d, content, size, right) }
+	r.Verdict = func(content io.ReaderAt, size int64, right bool) {
+		if right || !mistrusted.Swap(true) {
+			m.judge(blob, d, content, size, right)
+		}
+	}
 }
 
 // translated gives the errors of a body from peers the meaning that those of an upstream have.
