@@ -56,11 +56,11 @@ const maxNames = 64
 type Role uint8
 
 const (
-	// AsOwner: the asker holds you for the owner. Get the chunk if you lack it, or name an earlier asker.
+	// AsOwner means that the asker holds you for the owner. Get the chunk if you lack it, or name an earlier asker.
 	AsOwner Role = iota
-	// AsParent: the owner has named you. Get the chunk if you lack it.
+	// AsParent means that the owner has named you. Get the chunk if you lack it.
 	AsParent
-	// AsHolder: only if you have it.
+	// AsHolder wants only what you have.
 	AsHolder
 )
 

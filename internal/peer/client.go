@@ -131,7 +131,7 @@ func withoutURL(err error) error {
 // drain reads the little that an answer without content may have, so that the connection can be used again.
 func drain(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, 4<<10)
-	_ = body.Close()
+	_ = body.Close() // whatever it says, nothing more is read from it
 }
 
 // readAnswer checks an answer against what was asked.
@@ -190,6 +190,7 @@ func (c *caller) ping(ctx context.Context, to *Member) bool {
 	if err != nil {
 		return false
 	}
+	defer response.Body.Close()
 	drain(response.Body)
 	return true
 }

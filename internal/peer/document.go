@@ -219,6 +219,7 @@ func (e *Exchange) document(ctx context.Context, m *Member, r Request, read read
 	if err != nil {
 		return 0, fmt.Errorf("peer %s: %w", m.Name, withoutURL(err))
 	}
+	defer response.Body.Close()
 	defer drain(response.Body)
 	if err := refusal(m.Name, &answer{status: response.StatusCode, header: response.Header}); err != nil {
 		return response.StatusCode, err
