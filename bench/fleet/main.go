@@ -86,7 +86,7 @@ func measure(o options, s scenario) (line string, err error) {
 		return "", err
 	}
 	layer := lab.Registry.AddLayer("1", o.size<<20, 1)
-	if err := s.start(lab); err != nil {
+	if err := lab.Start(); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)

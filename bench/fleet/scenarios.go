@@ -16,10 +16,9 @@ const (
 
 // scenario is one line of the table.
 type scenario struct {
-	name  string
-	plan  func(*netlab.Plan)
-	start func(*netlab.Lab) error
-	run   func(context.Context, *netlab.Lab, netlab.Layer) netlab.Pulled
+	name string
+	plan func(*netlab.Plan)
+	run  func(context.Context, *netlab.Lab, netlab.Layer) netlab.Pulled
 }
 
 func everybody(ctx context.Context, lab *netlab.Lab, layer netlab.Layer) netlab.Pulled {
@@ -29,16 +28,6 @@ func everybody(ctx context.Context, lab *netlab.Lab, layer netlab.Layer) netlab.
 // without switches peers off.
 func without(plan *netlab.Plan) {
 	plan.Configure = func(_ int, s *netlab.Settings) { s.SecretFile = "" }
-}
-
-// strangers starts nodes that do not know each other.
-func strangers(lab *netlab.Lab) error {
-	for _, n := range lab.Nodes {
-		if err := n.Start(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // losing lets everybody pull, and does something to the last nodes in the middle; the others count.
@@ -70,15 +59,25 @@ func pause(_ int, n *netlab.Node) { n.Pause() }
 
 // scenarios are the lines of the table.
 var scenarios = []scenario{
-	{name: "fleet", start: (*netlab.Lab).Start, run: everybody},
-	{name: "killed", start: (*netlab.Lab).Start, run: losing(1, kill)},
-	{name: "stopped", start: (*netlab.Lab).Start, run: losing(1, pause)},
-	{name: "3 killed, 1 stopped", start: (*netlab.Lab).Start, run: losing(4, func(i int, n *netlab.Node) {
+	{name: "fleet", run: everybody},
+	{name: "killed", run: losing(1, kill)},
+	{name: "stopped", run: losing(1, pause)},
+	{name: "3 killed, 1 stopped", run: losing(4, func(i int, n *netlab.Node) {
 		if i == 0 {
 			n.Pause()
 		} else {
 			n.Kill()
 		}
 	})},
-	{name: "direct", plan: without, start: strangers, run: everybody},
+	{name: "thin", plan: func(p *netlab.Plan) {
+		p.Zones = []netlab.Zone{{Name: "a"}, {Name: "b", Rate: 25_000_000}}
+		c := p.Configure
+		p.Configure = func(i int, s *netlab.Settings) {
+			if c != nil {
+				c(i, s)
+			}
+			s.LogLevel = "debug"
+		}
+	}, run: everybody},
+	{name: "direct", plan: without, run: everybody},
 }

@@ -84,8 +84,9 @@ type Ask struct {
 	// Start and End are the bytes [Start, End) that are wanted: the chunk, or what is missing of it.
 	Start, End int64
 	Role       Role
-	// Dead are members that the asker found dead; Slow, parents that send too slowly; Not, parents that have nothing to send.
-	Dead, Slow, Not []string
+	// Dead are members that the asker found dead; Slow, parents that send too slowly; Not, parents that have nothing to send; and
+	// Unable, members that have said that they cannot get the chunk.
+	Dead, Slow, Not, Unable []string
 	// Hop counts the members that the request has passed.
 	Hop int
 }
@@ -99,6 +100,9 @@ func (a Ask) target() string {
 	q := url.Values{"ns": {a.Registry}, "repo": {a.Repository}, "key": {strconv.FormatInt(a.Key, 10)}, "as": {a.Role.String()}}
 	if len(a.Not) > 0 {
 		q.Set("not", strings.Join(a.Not, ","))
+	}
+	if len(a.Unable) > 0 {
+		q.Set("unable", strings.Join(a.Unable, ","))
 	}
 	return PathBlob + a.Digest.String() + "?" + q.Encode()
 }
@@ -143,7 +147,8 @@ func ParseAsk(r Request) (Ask, error) {
 		return a, fmt.Errorf("%w: hop %q", ErrMalformed, r.Hop)
 	}
 	a.Hop = int(hop)
-	a.Dead, a.Slow, a.Not = parseNames(r.Dead), parseNames(r.Slow), parseNames(query.Get("not"))
+	a.Dead, a.Slow = parseNames(r.Dead), parseNames(r.Slow)
+	a.Not, a.Unable = parseNames(query.Get("not")), parseNames(query.Get("unable"))
 	return a, nil
 }
 

@@ -51,9 +51,6 @@ func (a *asker) hasRoom() bool { return !a.bad && a.given < a.most }
 // place decides who serves a member: this node (an empty name), or an earlier asker. give is how many askers the member
 // itself may be sent. dead, slow and not are whom it has given up.
 func (k *askers) place(name string, give int, dead, slow, not []string, now time.Time) (parent string) {
-	for _, gone := range dead {
-		k.bury(gone)
-	}
 	for _, moaned := range slow {
 		k.doubt(moaned, name)
 	}

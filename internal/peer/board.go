@@ -13,8 +13,8 @@ const (
 	boardTime = 60 * time.Second
 	// boardsMost bounds the boards; beyond it the oldest goes.
 	boardsMost = 16 << 10
-	// deadTime is how long a member that was found silent is left out. Gossip has removed it by then, or it is back.
-	deadTime = 10 * time.Second
+	// unableTime is how long a member that could not get a chunk is not asked for it.
+	unableTime = 10 * time.Second
 )
 
 // chunkID names what is owned: a chunk of a blob.
@@ -23,14 +23,14 @@ type chunkID struct {
 	key    int64
 }
 
-// board is what a node knows of one chunk: who asked for it here, whom they found dead, and which of its own transfers
-// get it.
+// board is what a node knows of one chunk: who asked for it here, who could not get it, and which of its own transfers get
+// it.
 type board struct {
 	mu      sync.Mutex
 	used    time.Time
 	near    askers               // from the own zone
 	far     askers               // from the others: nobody is sent across a border for what its own zone has
-	dead    map[string]time.Time // found dead by askers, and until when that is believed
+	unable  map[string]time.Time // have told askers so, and until when that is believed
 	getting []*transfer
 }
 
@@ -91,34 +91,35 @@ func (b *board) idle(now time.Time, long time.Duration) bool {
 	return len(b.getting) == 0 && now.Sub(b.used) >= long
 }
 
-// hear takes in what an asker says of members that it found dead. Transfers that wait for bytes by way of a member that it found dead look for
-// another way: the asker may be the one that they wait for, and the two would wait for each other for ever.
-func (b *board) hear(a Ask, v View, now time.Time) {
+// hear takes in what an asker says of others. Members that told the asker that they cannot get the chunk are not asked for it
+// here either. Transfers that wait for bytes by way of a member that the asker found dead look for another way: the asker
+// may be the one that they wait for, and the two would wait for each other for ever.
+func (b *board) hear(a Ask, sender string, v View, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, name := range a.Dead {
+	for _, name := range a.Unable {
 		if name == v.Self().Name || v.Member(name) == nil {
-			continue // that is a mistake of the asker, which will find out, or old news
+			continue // that is a mistake of the asker, or old news
 		}
-		if b.dead == nil {
-			b.dead = map[string]time.Time{}
+		if b.unable == nil {
+			b.unable = map[string]time.Time{}
 		}
-		b.dead[name] = now.Add(deadTime)
+		b.unable[name] = now.Add(unableTime)
 	}
 	for _, t := range b.getting {
-		t.hear(a.Dead)
+		t.hear(a.Dead, sender)
 	}
 }
 
-// deadNow adds the members that askers found dead to names.
-func (b *board) deadNow(names Names, now time.Time) {
+// unableNow adds the members that cannot get the chunk to names.
+func (b *board) unableNow(names Names, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for name, until := range b.dead {
+	for name, until := range b.unable {
 		if now.Before(until) {
 			names[name] = struct{}{}
 		} else {
-			delete(b.dead, name)
+			delete(b.unable, name)
 		}
 	}
 }

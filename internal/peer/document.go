@@ -143,11 +143,15 @@ func ParseTag(target string) (TagName, error) {
 // reading takes what a member answered with status 200.
 type reading func(m *Member, p Proof, response *http.Response) error
 
+// lostMost is how many members are asked for a document at most. A request to the registry costs less than to wait for one more.
+const lostMost = 4
+
 // byOwner asks the owner of key and, when that is dead or unable, the next ranks. When two of them could not reach the
-// registry this node tries for itself.
+// registry, or some were of no use, this node tries for itself.
 func (e *Exchange) byOwner(ctx context.Context, key Key, r Request, read reading) error {
+	e.surveyRanks(key)
 	var lost []string
-	for failures := 0; failures < failuresMost; {
+	for failures := 0; failures < failuresMost && len(lost) < lostMost; {
 		m := owner(e.cluster.View().Without(lost...), key)
 		if m == nil {
 			return ErrOwn

@@ -167,13 +167,27 @@ const (
 // survey looks after the members that own the first chunks of a blob, all at once: if many of them hang, the fill should
 // not find out one by one.
 func (e *Exchange) survey(c Content) {
-	v, seen := e.cluster.View(), Names{}
+	v := e.cluster.View()
+	var owners []*Member
 	for chunk := range int64(surveyChunks) {
 		key := ChunkKey(c.Digest, chunk)
-		for _, m := range []*Member{v.ZoneOwner(key), v.Owner(key)} {
-			if m == nil || m.Name == v.Self().Name || seen.Has(m.Name) {
-				continue
-			}
+		owners = append(owners, v.ZoneOwner(key), v.Owner(key))
+	}
+	e.lookAfterAll(v, owners)
+}
+
+// surveyRanks looks after the first members for a key, for the same reason.
+func (e *Exchange) surveyRanks(key Key) {
+	v := e.cluster.View()
+	var room [maxTop]*Member
+	e.lookAfterAll(v, append(v.Top(key, room[:]), v.ZoneOwner(key)))
+}
+
+// lookAfterAll pings members without waiting for the results. Some may be nil, or in the list twice.
+func (e *Exchange) lookAfterAll(v View, members []*Member) {
+	seen := NamesOf(v.Self().Name)
+	for _, m := range members {
+		if m != nil && !seen.Has(m.Name) {
 			seen[m.Name] = struct{}{}
 			e.lookAfter(m, surveyAge)
 		}
@@ -185,7 +199,8 @@ func (e *Exchange) survey(c Content) {
 func (e *Exchange) Admit(a Ask, sender string, small bool) (parent string) {
 	v, now := e.cluster.View(), time.Now()
 	b := e.boards.get(chunkID{a.Digest, a.Key}, now)
-	b.hear(a, v, now)
+	dead := e.confirm(v, a.Dead)
+	b.hear(a, sender, v, now)
 	if a.Role != AsOwner || small {
 		return ""
 	}
@@ -198,7 +213,33 @@ func (e *Exchange) Admit(a Ask, sender string, small bool) (parent string) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.list(near).place(sender, give, a.Dead, a.Slow, a.Not, now)
+	k := b.list(near)
+	for _, name := range dead {
+		k.bury(name)
+	}
+	return k.place(sender, give, a.Dead, a.Slow, a.Not, now)
+}
+
+// confirm returns those members of whom somebody says that they are dead that are dead for this node too. What the sender of
+// a request cannot reach is no reason for this node to get from the registry what another member owns.
+func (e *Exchange) confirm(v View, names []string) (dead []string) {
+	if len(names) == 0 {
+		return nil
+	}
+	gone := make([]bool, len(names))
+	var looks sync.WaitGroup
+	for i, name := range names {
+		if m := v.Member(name); m != nil && name != v.Self().Name {
+			looks.Go(func() { gone[i] = v.Passed(name) || !e.alive(m, stallTime) })
+		}
+	}
+	looks.Wait()
+	for i, name := range names {
+		if gone[i] {
+			dead = append(dead, name)
+		}
+	}
+	return dead
 }
 
 // Sending tells that bytes of a chunk are being sent to a member, until done is called.

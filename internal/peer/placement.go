@@ -2,6 +2,7 @@ package peer
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"mirror/internal/oci"
@@ -67,6 +68,21 @@ func NamesOf(names ...string) Names {
 		set[name] = struct{}{}
 	}
 	return set
+}
+
+// with returns the set with one more name.
+func (n Names) with(name string) Names {
+	if n == nil {
+		n = Names{}
+	}
+	n[name] = struct{}{}
+	return n
+}
+
+// some lists the names in order, as many as a request may have.
+func (n Names) some() []string {
+	list := slices.Sorted(maps.Keys(n))
+	return list[:min(len(list), maxNames)]
 }
 
 // Has tells whether name is in the set.

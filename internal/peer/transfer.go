@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,8 @@ type transfer struct {
 	board *board
 
 	mu       sync.Mutex
-	dead     Names // for this chunk: found dead, unable, or said to be dead
+	dead     Names // found dead
+	unable   Names // have said that they cannot get the chunk
 	slow     []string
 	not      []string
 	again    int // looks past the owner, and complaints
@@ -61,12 +63,22 @@ type transfer struct {
 	moving   int                     // 1: bytes are on their way here; n: to a member n-1 further; 0: not
 }
 
-// hear learns of members that an asker found dead. The board's lock is held.
-func (t *transfer) hear(names []string) {
+// hear learns of members that an asker found dead. If this node waits by way of one of them it asks again, and not for the
+// asker as a parent: that waits for this node. Whether the member is dead this node finds out itself; the link that is broken may
+// be the asker's. The board's lock is held.
+func (t *transfer) hear(names []string, asker string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.cancel != nil && slices.Contains(names, t.via) {
-		t.cancel(errMoved)
+	if t.cancel == nil || !slices.Contains(names, t.via) {
+		return
+	}
+	t.avoidLocked(asker)
+	t.cancel(errMoved)
+}
+
+func (t *transfer) avoidLocked(name string) {
+	if !slices.Contains(t.not, name) && len(t.not) < maxNames {
+		t.not = append(t.not, name)
 	}
 }
 
@@ -90,17 +102,12 @@ func (t *transfer) setMoving(at int) {
 // view is the cluster without the members that cannot be asked for this chunk.
 func (t *transfer) view() View {
 	except := Names{}
-	t.board.deadNow(except, time.Now())
+	t.board.unableNow(except, time.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for name := range t.dead {
-		except[name] = struct{}{}
-	}
-	names := make([]string, 0, len(except))
-	for name := range except {
-		names = append(names, name)
-	}
-	return t.blob.exchange.cluster.View().Without(names...)
+	maps.Copy(except, t.dead)
+	maps.Copy(except, t.unable)
+	return t.blob.exchange.cluster.View().Without(slices.Collect(maps.Keys(except))...)
 }
 
 // owner returns whom this node asks: the owner of its zone, or the owner of all. It is nil when that is itself, or nobody.
@@ -180,30 +187,27 @@ func (t *transfer) waitBy(owner string, cancel context.CancelCauseFunc) {
 	t.via, t.cancel = owner, cancel
 }
 
-// bury notes a member that cannot be asked for this chunk any more.
+// bury notes a member that was found dead.
 func (t *transfer) bury(m *Member) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.dead == nil {
-		t.dead = Names{}
-	}
-	t.dead[m.Name] = struct{}{}
+	t.dead = t.dead.with(m.Name)
+}
+
+// excuse notes a member that has said that it cannot get the chunk.
+func (t *transfer) excuse(m *Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unable = t.unable.with(m.Name)
 }
 
 // ask builds the request for a member.
 func (t *transfer) ask(v View, role Role, start, end int64) Ask {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	dead := make([]string, 0, len(t.dead))
-	for name := range t.dead {
-		if len(dead) < maxNames {
-			dead = append(dead, name)
-		}
-	}
-	slices.Sort(dead)
 	return Ask{
 		Content: t.blob.content, Key: t.id.key, Start: start, End: end, Role: role,
-		Dead: dead, Slow: slices.Clone(t.slow), Not: slices.Clone(t.not), Hop: 1,
+		Dead: t.dead.some(), Unable: t.unable.some(), Slow: slices.Clone(t.slow), Not: slices.Clone(t.not), Hop: 1,
 	}
 }
 
@@ -283,7 +287,7 @@ func (t *transfer) mayTakeOver(v View, tries int) bool {
 
 // failed notes that a member could not reach the registry. After some such failures this node tries for itself.
 func (t *transfer) failed(m *Member) {
-	t.bury(m)
+	t.excuse(m)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.failures++

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -67,7 +68,30 @@ func TestTakingOver(t *testing.T) {
 	f(time.Minute, 2*time.Minute, "a", "b", "c", "self")
 }
 
-// The wait cycle of peers.md 6.3: this node waits by way of a, and somebody who found a dead waits for this node.
+// Who is said to be dead and answers here is asked again, but not for the asker as a parent: that waits for this node.
+func TestWaitGoesOnElsewhereWhenTheOwnerLives(t *testing.T) {
+	inFleet(t, func(f *fleet) {
+		f.members["a"].does(func(w http.ResponseWriter, a Ask) {
+			if slices.Contains(a.Not, "c") {
+				f.sends(w, a)
+				return
+			}
+			says(StatusAskOther, HeaderNode, "c")(w, a)
+		})
+		f.members["c"].does(says(StatusNotYet, HeaderMoving, "2"))
+		time.AfterFunc(2*time.Second, func() {
+			f.exchange.Admit(Ask{Content: f.name, End: testChunk, Dead: []string{"a"}}, "c", false)
+		})
+		began := time.Now()
+		f.chunk()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("took %v, want a second after the news", took)
+		}
+		f.wantOrigin()
+	}, "a", "self", "b", "c")
+}
+
+// The wait cycle: this node waits by way of a, and somebody who found a dead waits for this node.
 func TestWaitEndsWhenTheOwnerIsSaidToBeDead(t *testing.T) {
 	inFleet(t, func(f *fleet) {
 		f.members["a"].does(says(StatusAskOther, HeaderNode, "c"))

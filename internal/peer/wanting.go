@@ -95,7 +95,7 @@ func (w *wanting) heed(ctx context.Context, said *answer) error {
 		w.failed(w.owner)
 		return errAgain
 	case w.at == w.owner:
-		w.bury(w.owner)
+		w.excuse(w.owner)
 		return errAgain
 	}
 	return w.back()
@@ -110,6 +110,7 @@ func (w *wanting) wait(ctx context.Context, said *answer) error {
 	if time.Since(w.since) < takeOver<<min(w.looks, takeOverTries) {
 		return nil
 	}
+	w.blob.exchange.log.Debug("a chunk does not come yet", "peer", w.at.Name, "digest", w.id.digest, "bytes", w.start, "duration", time.Since(w.since))
 	w.since = time.Now()
 	w.looks++
 	moving := said.moving > 0
@@ -143,22 +144,32 @@ func (w *wanting) ownerMoves(ctx context.Context) bool {
 // turnsMost is how many parents an owner may name without any of them sending.
 const turnsMost = 64
 
-// turn goes to the member that the owner has named. An owner that goes on and on, whatever it is told, is passed over.
+// straysMost is how often an owner may name somebody who cannot be asked.
+const straysMost = 8
+
+// turn goes to the member that the owner has named. An owner that goes on and on, or names whom it was told not to, is passed
+// over.
 func (w *wanting) turn(name string) error {
 	w.blob.exchange.metrics.redirects.Inc()
-	if w.turns++; w.turns > turnsMost {
-		w.bury(w.owner)
+	m := w.view.Member(name)
+	if m != nil && name != w.view.Self().Name && !w.view.Passed(name) && !w.avoids(name) {
+		w.at = m
+		w.turns++
+	} else {
+		w.avoid(name) // the owner knows somebody whom this node does not
+		w.strays++
+	}
+	if w.turns > turnsMost || w.strays > straysMost {
+		w.excuse(w.owner)
 		return errAgain
 	}
-	m := w.view.Member(name)
-	if m != nil && name != w.view.Self().Name && !w.view.Passed(name) {
-		w.at = m
-		return nil
-	}
-	w.avoid(name) // the owner knows somebody whom this node does not
-	w.strays++
-	w.since = w.since.Add(-time.Duration(w.strays) * pollGap)
 	return nil
+}
+
+func (w *wanting) avoids(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.not, name)
 }
 
 // back returns from a parent that has nothing to the owner, which names another.
@@ -171,9 +182,7 @@ func (w *wanting) back() error {
 func (w *wanting) avoid(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.Contains(w.not, name) && len(w.not) < maxNames {
-		w.not = append(w.not, name)
-	}
+	w.avoidLocked(name)
 }
 
 // lost notes a member that did not answer at all: the connection was refused or broke, or it is silent.

@@ -156,6 +156,9 @@ func (l *Lab) Start() error {
 			}
 		}
 	}
+	if l.Nodes[0].settings.SecretFile == "" {
+		return nil // nobody meets anybody
+	}
 	return l.Meet(len(l.Nodes))
 }
 

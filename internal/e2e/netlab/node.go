@@ -60,7 +60,7 @@ func (l *Lab) newNode(i int) (*Node, error) {
 	n := &Node{Name: name, namespace: namespace(prefix + name), dir: filepath.Join(l.plan.Dir, name), program: l.plan.Program}
 	n.client = clientIn(n.namespace)
 	n.settings = Settings{
-		Name: name, Address: addressOf(i), Join: []string{addressOf(0), addressOf(1)}, ChunkSize: "1MiB", FreshFor: "1m", LogLevel: "info",
+		Name: name, Address: AddressOf(i), Join: []string{AddressOf(0), AddressOf(1)}, ChunkSize: "1MiB", FreshFor: "1m", LogLevel: "info",
 		SecretFile: filepath.Join(l.plan.Dir, "secret"),
 	}
 	at := "core"
@@ -82,7 +82,8 @@ func (l *Lab) newNode(i int) (*Node, error) {
 	return n, plug(n.namespace, at, n.settings.Address, l.plan.Rate)
 }
 
-func addressOf(node int) string { return fmt.Sprintf("10.77.2.%d", node+1) }
+// AddressOf returns the address of a node.
+func AddressOf(node int) string { return fmt.Sprintf("10.77.2.%d", node+1) }
 
 // secretOfTheLab is the key of all nodes that are given no other one: 32 bytes.
 const secretOfTheLab = "YSBrZXkgdGhhdCBvbmx5IGxhYnMgaGF2ZSwgMzIgYnk=\n"
@@ -159,6 +160,7 @@ func (n *Node) Stop() { n.end(syscall.SIGTERM) }
 
 func (n *Node) end(s syscall.Signal) {
 	n.signal(s)
+	n.signal(syscall.SIGCONT)
 	n.mu.Lock()
 	ended, running := n.ended, n.process != nil
 	n.process = nil
@@ -193,6 +195,11 @@ func (n *Node) DropGossip(others ...*Node) error {
 		}
 	}
 	return nil
+}
+
+// DropTransfers loses all requests for content that another node makes to this one, as a broken link does. Gossip goes on.
+func (n *Node) DropTransfers(from *Node) error {
+	return n.namespace.run("iptables", "-A", "INPUT", "-s", from.settings.Address, "-p", "tcp", "--dport", "7947", "-j", "DROP")
 }
 
 // CPU returns the processor time that the process has used.
