@@ -32,7 +32,7 @@ check:
 # packages, which it installs.
 e2e:
 	internal/e2e/install
-	go test $(RACE) -count 1 -timeout 25m -tags e2e ./internal/e2e/...
+	go test $(RACE) -p 1 -count 1 -timeout 25m -tags e2e ./internal/e2e/...
 	MIRROR_CACHE_CRASH_KILLS=2000 go test $(RACE) -count 1 -timeout 15m -run '^TestCrash$$' ./internal/cache
 
 # Run the linters of .golangci.yml.
