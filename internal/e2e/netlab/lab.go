@@ -165,7 +165,10 @@ func (l *Lab) Start() error {
 // Meet waits until every running node knows so many members.
 func (l *Lab) Meet(members int) error {
 	for _, n := range l.Nodes {
-		if err := n.knows(members); n.running() && err != nil {
+		if !n.running() {
+			continue
+		}
+		if err := n.knows(members); err != nil {
 			return err
 		}
 	}
