@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"mirror/bench/origin"
 	"mirror/internal/units"
 )
 
@@ -22,8 +23,14 @@ import (
 type scenario struct {
 	name    string
 	size    units.Bytes
-	link    *link
+	link    origin.Link
 	clients int
+}
+
+// registry is the origin with the one image in it.
+type registry struct {
+	*origin.Registry
+	image *origin.Image
 }
 
 // pulled is how one pull went.
@@ -52,14 +59,23 @@ func run(ctx context.Context, rounds int, size units.Bytes) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build mirror (run this in the root of the repository): %w\n%s", err, out)
 	}
+	image := &origin.Image{Repository: "bench/app", Sizes: []int64{int64(size)}}
+	if err := image.Make(dir); err != nil {
+		return fmt.Errorf("make image: %w", err)
+	}
+	r, err := origin.Serve(dir, origin.Link{})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
 	fmt.Println("| link | clients | direct, one connection: first byte, all | through the mirror: first byte, all | ratio | requests | egress |")
 	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, s := range []scenario{
-		{"30 ms, 100 MB/s each", size, &link{latency: 30 * time.Millisecond, each: 100e6}, 1},
-		{"30 ms, 50 MB/s each, 250 MB/s in all", size, &link{latency: 30 * time.Millisecond, each: 50e6, all: 250e6}, 8},
-		{"30 ms, 100 MB/s in all", size, &link{latency: 30 * time.Millisecond, each: 100e6, all: 100e6}, 1},
+		{"30 ms, 100 MB/s each", size, origin.Link{Latency: 30 * time.Millisecond, Each: 100e6}, 1},
+		{"30 ms, 50 MB/s each, 250 MB/s in all", size, origin.Link{Latency: 30 * time.Millisecond, Each: 50e6, All: 250e6}, 8},
+		{"30 ms, 100 MB/s in all", size, origin.Link{Latency: 30 * time.Millisecond, Each: 100e6, All: 100e6}, 1},
 	} {
-		if err := compare(ctx, s, rounds, program, dir); err != nil {
+		if err := compare(ctx, s, &registry{r, image}, rounds, program, dir); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
@@ -67,27 +83,23 @@ func run(ctx context.Context, rounds int, size units.Bytes) error {
 }
 
 // compare prints the medians of interleaved rounds.
-func compare(ctx context.Context, s scenario, rounds int, program, dir string) error {
-	r, err := newRegistry(int64(s.size), s.link)
-	if err != nil {
-		return err
-	}
+func compare(ctx context.Context, s scenario, r *registry, rounds int, program, dir string) error {
 	var direct, mirrored []pulled
 	var requests, sent int64
 	for range rounds {
-		p, err := pull("http://"+r.address, r)
+		r.Shape(s.link, origin.Faults{})
+		p, err := pull("http://"+r.Address(), r)
 		if err != nil {
 			return err
 		}
 		direct = append(direct, p)
-		r.sent.Store(0)
-		r.requests.Store(0)
+		r.Shape(s.link, origin.Faults{})
 		all, err := throughMirror(ctx, r, s.clients, program, dir)
 		if err != nil {
 			return err
 		}
 		mirrored = append(mirrored, all...)
-		requests, sent = requests+r.requests.Load(), sent+r.sent.Load()
+		requests, sent = requests+r.Counts().BlobRequests, sent+r.Counts().Sent
 	}
 	d, m := median(direct), median(mirrored)
 	fmt.Printf("| %s | %d | %v, %v | %v, %v (slowest %v) | %.2f | %d | %.4f |\n", s.name, s.clients,
@@ -108,7 +120,7 @@ func throughMirror(ctx context.Context, r *registry, clients int, program, dir s
 		return nil, err
 	}
 	m := exec.CommandContext(ctx, program, "serve", "--set", "server.listen="+address, "--set", "admin.listen=127.0.0.1:0", "--set", "cache.dir="+data,
-		"--set", fmt.Sprintf(`upstreams=[{registry: bench.test, default: true, endpoints: ["http://%s"]}]`, r.address), "--log-level", "warn")
+		"--set", fmt.Sprintf(`upstreams=[{registry: bench.test, default: true, endpoints: ["http://%s"]}]`, r.Address()), "--log-level", "warn")
 	m.Stderr = os.Stderr
 	if err := m.Start(); err != nil {
 		return nil, err
@@ -163,13 +175,13 @@ func answers(ctx context.Context, url string) error {
 func pull(base string, r *registry) (pulled, error) {
 	client := &http.Client{Transport: &http.Transport{ReadBufferSize: 1 << 20}}
 	defer client.CloseIdleConnections()
-	if _, _, err := get(client, base+"/v2/bench/app/manifests/latest"); err != nil {
+	if _, _, err := get(client, base+r.image.ManifestPath(origin.Tag)); err != nil {
 		return pulled{}, err
 	}
 	begun := time.Now()
-	first, n, err := get(client, base+"/v2/bench/app/blobs/"+r.digest)
-	if err == nil && n != int64(len(r.layer)) {
-		err = fmt.Errorf("got %d of %d bytes", n, len(r.layer))
+	first, n, err := get(client, base+r.image.LayerPath(0))
+	if err == nil && n != r.image.Sizes[0] {
+		err = fmt.Errorf("got %d of %d bytes", n, r.image.Sizes[0])
 	}
 	return pulled{first.Sub(begun), time.Since(begun)}, err
 }
