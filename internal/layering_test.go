@@ -57,7 +57,7 @@ var ours = map[string]struct {
 	"bench/pull":     {words("bench/origin", "internal/units"), "it runs the program, as a user would"},
 	"bench/origin":   {words("internal/oci"), "the registry of benchmarks knows the words, and nothing of the mirror"},
 	"bench/drain":    {nil, "the client of benchmarks knows HTTP, and nothing of the mirror"},
-	"bench/compare":  {words("bench/drain", "bench/origin", "internal/units"), "it runs programs, the mirror among them, as a user would"},
+	"bench/compare":  {words("bench/drain", "bench/origin", "internal/oci", "internal/units"), "it runs programs, the mirror among them, as a user would"},
 	"bench/readers":  {words("internal/config", "internal/node", "internal/oci", "internal/units", "internal/upstream"), "it measures a node from outside"},
 	"bench/start": {
 		words("internal/cache", "internal/catalog", "internal/config", "internal/node", "internal/oci", "internal/units"),

@@ -37,6 +37,7 @@ type lane struct {
 	number  int
 	fd      int
 	request Request
+	raw     []byte // the request as it is sent
 	asked   time.Time
 	head    []byte // what has come of a head; empty while a body comes
 	left    int64  // of the body
@@ -137,11 +138,12 @@ func dialFD(ctx context.Context, address string) (int, error) {
 
 // ask sends the next request of a connection. It is short, so it never waits for room.
 func (p *loop) ask(c *lane) error {
-	c.request = p.load.Next(c.number)
+	if r := p.load.Next(c.number); c.raw == nil || r != c.request {
+		c.request, c.raw = r, r.bytes(p.load.Address, false)
+	}
 	c.head, c.inBody, c.asked = c.head[:0], false, time.Now()
-	raw := c.request.bytes(p.load.Address, false)
-	n, err := unix.Write(c.fd, raw)
-	if err == nil && n < len(raw) {
+	n, err := unix.Write(c.fd, c.raw)
+	if err == nil && n < len(c.raw) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {

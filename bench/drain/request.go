@@ -12,6 +12,7 @@ import (
 type Request struct {
 	Method string // GET when empty
 	Path   string
+	Accept string // the value of an Accept header; none when empty
 	Range  string // the value of a Range header; none when empty
 	Status int    // 200 when zero
 }
@@ -23,6 +24,9 @@ func (r Request) bytes(host string, last bool) []byte {
 		method = http.MethodGet
 	}
 	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, r.Path, host)
+	if r.Accept != "" {
+		b = fmt.Appendf(b, "Accept: %s\r\n", r.Accept)
+	}
 	if r.Range != "" {
 		b = fmt.Appendf(b, "Range: %s\r\n", r.Range)
 	}
