@@ -3,11 +3,12 @@
 VERSION  ?= $(shell git describe --tags --dirty 2>/dev/null)
 ARGS     ?=
 FUZZTIME ?= 20s
+BENCH    ?= short
 
 # The race detector needs a C compiler on this platform. Without one the tests run all the same, and say so.
 RACE := $(if $(shell command -v $${CC:-cc} 2>/dev/null),-race)
 
-.PHONY: run build test check e2e lint fuzz clean
+.PHONY: run build test check e2e lint fuzz bench clean
 
 # Start a mirror with the built-in defaults; ARGS="--set server.listen=:5000" changes them.
 run: build
@@ -47,6 +48,12 @@ fuzz:
 			go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
 		done; \
 	done
+
+# Compare the mirror with nginx, varnish and docker-registry, side by side; BENCH=full takes an hour or more. Needs root and
+# Debian's packages, which it installs. The results are in bench/results.
+bench:
+	bench/install
+	go run ./bench/compare -profile $(BENCH)
 
 # Remove what the other targets built.
 clean:

@@ -87,7 +87,7 @@ var confined = []struct {
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
 	{"golang.org/x/sys", words("internal/cache", "internal/node", "bench/drain", "bench/memory", "bench/readers", "bench/start", "internal/e2e/netlab"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; for figures by what measures; and for networks by a lab"},
 	{"golang.org/x/time", words("internal/cache", "internal/server", "internal/upstream"), "pacing is for the scrub, for what upstreams are asked and for what peers are sent"},
-	{"net/http", words("bench/compare", "bench/origin", "bench/pull", "internal/admin", "internal/e2e/netlab", "internal/peer", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
+	{"net/http", words("bench/compare", "bench/drain", "bench/origin", "bench/pull", "internal/admin", "internal/e2e/netlab", "internal/peer", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
 	{"log", words("cmd/mirror"), "everything logs by log/slog with the logger it was given"},
 	{"unsafe", nil, "no cast is worth a corrupted blob"},
 	{"C", nil, "the program is one static binary"},

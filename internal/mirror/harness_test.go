@@ -30,7 +30,7 @@ const (
 // house is a mirror over one test registry, called registry.test.
 type house struct {
 	*mirror.Mirror
-	t      *testing.T
+	t      testing.TB
 	origin *upstreamtest.Registry
 	reg    *prometheus.Registry
 	dir    string
@@ -44,7 +44,7 @@ func fresh(d time.Duration) option {
 	return func(u *upstream.Config, _ *cache.Config) { u.Tags.FreshFor = d }
 }
 
-func open(t *testing.T, origin *upstreamtest.Registry, options ...option) *house {
+func open(t testing.TB, origin *upstreamtest.Registry, options ...option) *house {
 	t.Helper()
 	disk := cachetest.Config(t)
 	up := upstream.Config{Registry: "registry.test", Default: true, Endpoints: []string{origin.URL}}
@@ -55,7 +55,7 @@ func open(t *testing.T, origin *upstreamtest.Registry, options ...option) *house
 }
 
 // openAll opens a mirror over several registries, the first of which is origin.
-func openAll(t *testing.T, origin *upstreamtest.Registry, disk cache.Config, ups ...upstream.Config) *house {
+func openAll(t testing.TB, origin *upstreamtest.Registry, disk cache.Config, ups ...upstream.Config) *house {
 	t.Helper()
 	return openWith(t, origin, mirror.Parts{}, slog.New(slog.DiscardHandler), disk, ups...)
 }
@@ -93,7 +93,7 @@ func openWith(t *testing.T, origin *upstreamtest.Registry, parts mirror.Parts, l
 	return h
 }
 
-func repository(t *testing.T, name string) oci.Repository {
+func repository(t testing.TB, name string) oci.Repository {
 	t.Helper()
 	r, err := oci.NewRepository("registry.test", name)
 	if err != nil {
