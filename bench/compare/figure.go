@@ -18,9 +18,10 @@ type figure struct {
 	CPU time.Duration
 	// P50 and P99 are times of whole answers; First is the median of the times to the first byte, as the client saw it.
 	P50, P99, First time.Duration `json:",omitempty"`
-	// Memory and Peak are the resident bytes of the server's processes after the measurement, and the most since their start.
+	// Memory and Peak are the resident bytes of the server's processes after the measurement, and the most during it.
 	Memory, Peak int64
-	// Egress is how many bytes came from the origin for each byte of content that clients asked for, each counted once for a cold pull.
+	// Egress is how many bytes came from the origin for each byte of content that clients asked for; in a
+	// herd the content counts once.
 	Egress float64 `json:",omitempty"`
 	// Others is the share of the server's core that other processes had meanwhile.
 	Others float64
@@ -53,6 +54,7 @@ func (s *stand) open(v *server) (w window, err error) {
 	if w.cpu, err = v.cpu(); err != nil {
 		return w, err
 	}
+	v.forgetPeak()
 	w.busy, err = busy(w.core)
 	return w, err
 }

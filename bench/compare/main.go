@@ -26,6 +26,7 @@ type options struct {
 	serverCore int
 	clientCore int
 	blobs      int
+	pprof      string
 	// What follows is for the process of a pass, which the command starts itself with.
 	network string
 	scratch string
@@ -65,6 +66,7 @@ func parseFlags() (o options, err error) {
 	flag.IntVar(&o.serverCore, "server-core", 0, "the core of the servers")
 	flag.IntVar(&o.clientCore, "client-core", 1, "the core of the clients and of the registry")
 	flag.IntVar(&o.blobs, "blobs", 0, "blobs of the largest start; 0 is what the profile says")
+	flag.StringVar(&o.pprof, "pprof", "", "write CPU profiles of the mirror to this directory, one for each scenario")
 	flag.StringVar(&o.network, "network", "", "for the process of a pass")
 	flag.StringVar(&o.scratch, "scratch", "", "for the process of a pass; else where servers keep their data, empty is the temporary directory")
 	flag.StringVar(&o.program, "program", "", "compare this mirror; empty builds one")
@@ -78,7 +80,7 @@ func parseFlags() (o options, err error) {
 
 // complete fills in what the profile decides.
 func (o *options) complete(profile string) error {
-	rounds, turn, blobs := 3, time.Second, 100_000
+	rounds, turn, blobs := 3, 500*time.Millisecond, 100_000
 	switch profile {
 	case "short":
 	case "full":

@@ -36,19 +36,19 @@ type pass struct {
 	log io.Writer
 }
 
-// run measures what is hot on servers that stay, and then what is cold on servers of its own.
+// run measures what is hot on servers that stay, and then what needs a server of its own.
 func (p *pass) run(ctx context.Context) error {
 	for _, secure := range []bool{false, true} {
 		if err := p.runHot(ctx, secure); err != nil {
 			return err
 		}
 	}
-	cold := p.chosen(func(c scenario) bool { return c.cold })
+	alone := p.chosen(func(c scenario) bool { return c.alone })
 	for round := range p.rounds {
-		for _, c := range cold {
+		for _, c := range alone {
 			for _, t := range turned(p.targets(), round) {
 				if c.takes(t) {
-					if err := p.runCold(ctx, c, t, round); err != nil {
+					if err := p.runAlone(ctx, c, t, round); err != nil {
 						return err
 					}
 				}
@@ -73,7 +73,7 @@ func turned(all []target, round int) []target {
 
 // runHot measures all scenarios of one kind, round by round, on servers that hold everything.
 func (p *pass) runHot(ctx context.Context, secure bool) (err error) {
-	hot := p.chosen(func(c scenario) bool { return !c.cold && c.secure == secure })
+	hot := p.chosen(func(c scenario) bool { return !c.alone && c.secure == secure })
 	if len(hot) == 0 {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (p *pass) runHot(ctx context.Context, secure bool) (err error) {
 	for round := range p.rounds {
 		for _, c := range hot {
 			for _, t := range turned(p.targets(), round) {
-				if v := servers[t.name]; v != nil {
+				if v := servers[t.name]; v != nil && c.takes(t) {
 					if err := p.measure(ctx, c, v, round); err != nil {
 						return err
 					}
@@ -138,7 +138,9 @@ func (p *pass) measure(ctx context.Context, c scenario, v *server, round int) er
 	var best figure
 	for try := range tries {
 		p.awaitQuiet(ctx)
+		stop := p.profileOf(ctx, c, v)
 		f, err := p.once(ctx, c, v)
+		stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -148,7 +150,7 @@ func (p *pass) measure(ctx context.Context, c scenario, v *server, round int) er
 		if try == 0 || f.Failed == "" && f.Others < best.Others {
 			best = f
 		}
-		if c.cold || best.Failed != "" || best.Others <= disturbed {
+		if c.alone || best.Failed != "" || best.Others <= disturbed {
 			break
 		}
 	}
@@ -179,8 +181,8 @@ func (p *pass) write(f figure, c scenario, t target, round int) error {
 	return p.out.Encode(f)
 }
 
-// runCold measures one scenario on a server of its own.
-func (p *pass) runCold(ctx context.Context, c scenario, t target, round int) error {
+// runAlone measures one scenario on a server of its own.
+func (p *pass) runAlone(ctx context.Context, c scenario, t target, round int) error {
 	cache := roomy
 	if c.limitMiB > 0 {
 		cache = units.Bytes(c.limitMiB) * units.MiB

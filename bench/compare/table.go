@@ -172,7 +172,7 @@ func writeTimes(w io.Writer, all []row) {
 }
 
 func writeMemory(w io.Writer, all []row) {
-	writeRows(w, all, []unit{resident}, "| scenario | server | resident | ratio | most so far |", func(r, base row, ok bool) {
+	writeRows(w, all, []unit{resident}, "| scenario | server | resident | ratio | most meanwhile |", func(r, base row, ok bool) {
 		better := ""
 		if ok {
 			better = twoDigits(r.better(base))
