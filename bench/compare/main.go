@@ -39,20 +39,23 @@ func (o options) targets() []target {
 }
 
 func main() {
-	o, err := parseFlags()
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		if o.network != "" {
-			err = runPass(ctx, o)
-		} else {
-			err = compare(ctx, o)
-		}
-	}
-	if err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
+}
+
+func run() error {
+	o, err := parseFlags()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if o.network != "" {
+		return runPass(ctx, o)
+	}
+	return compare(ctx, o)
 }
 
 func parseFlags() (o options, err error) {

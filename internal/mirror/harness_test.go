@@ -61,7 +61,7 @@ func openAll(t testing.TB, origin *upstreamtest.Registry, disk cache.Config, ups
 }
 
 // openWith opens a mirror whose peers are among parts.
-func openWith(t *testing.T, origin *upstreamtest.Registry, parts mirror.Parts, log *slog.Logger, disk cache.Config, ups ...upstream.Config) *house {
+func openWith(t testing.TB, origin *upstreamtest.Registry, parts mirror.Parts, log *slog.Logger, disk cache.Config, ups ...upstream.Config) *house {
 	t.Helper()
 	for i := range ups {
 		ups[i] = ups[i].WithDefaults()
