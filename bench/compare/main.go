@@ -31,11 +31,14 @@ type options struct {
 	network string
 	scratch string
 	program string
+	other   string
 }
 
 // targets lists the servers that are to be compared.
 func (o options) targets() []target {
-	return slices.DeleteFunc(targets(), func(t target) bool { return !o.take.MatchString(t.name) })
+	return slices.DeleteFunc(targets(), func(t target) bool {
+		return !o.take.MatchString(t.name) || t.name == other && o.other == ""
+	})
 }
 
 func main() {
@@ -73,6 +76,7 @@ func parseFlags() (o options, err error) {
 	flag.StringVar(&o.network, "network", "", "for the process of a pass")
 	flag.StringVar(&o.scratch, "scratch", "", "for the process of a pass; else where servers keep their data, empty is the temporary directory")
 	flag.StringVar(&o.program, "program", "", "compare this mirror; empty builds one")
+	flag.StringVar(&o.other, "other", "", "compare this mirror too")
 	flag.Parse()
 	var errs [3]error
 	o.only, errs[0] = regexp.Compile(*only)

@@ -19,7 +19,7 @@ const (
 )
 
 // colours are those of the targets, in their order; distinct for most eyes, on light and on dark ground.
-var colours = [...]string{"#0072b2", "#009e73", "#8fd3b6", "#56b4e9", "#e69f00", "#999999"}
+var colours = [...]string{"#0072b2", "#cc79a7", "#009e73", "#8fd3b6", "#56b4e9", "#e69f00", "#999999"}
 
 // plotted are the scenarios in the plot.
 var plotted = []string{
@@ -30,14 +30,16 @@ var plotted = []string{
 // writePlot draws for each scenario a group of bars: the work of each server per second of its CPU time, as a ratio to the baseline.
 func (r *report) writePlot(w io.Writer) {
 	rows := slices.DeleteFunc(r.rows(machine), func(r row) bool { return !slices.Contains(plotted, r.name) || r.failed != "" })
-	names := targets()
 	height := plotTop + len(rows)*plotBar + len(plotted)*plotGap + 20
 	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="11">`+"\n", plotWidth, height)
 	fmt.Fprintf(w, `<rect width="100%%" height="100%%" fill="#fff"/>`+"\n")
 	fmt.Fprintf(w, `<text x="8" y="18" font-size="14">Work per second of CPU time, as a ratio to %s (revision %s)</text>`+"\n", baseline, html.EscapeString(r.Revision))
-	for n, t := range names {
-		x := 8 + n*140
-		fmt.Fprintf(w, `<rect x="%d" y="30" width="10" height="10" fill="%s"/><text x="%d" y="39">%s</text>`+"\n", x, colour(n), x+14, t.name)
+	x := 8
+	for n, t := range targets() {
+		if slices.ContainsFunc(rows, func(r row) bool { return r.target == t.name }) {
+			fmt.Fprintf(w, `<rect x="%d" y="30" width="10" height="10" fill="%s"/><text x="%d" y="39">%s</text>`+"\n", x, colour(n), x+14, t.name)
+			x += 30 + 6*len(t.name)
+		}
 	}
 	y := plotTop
 	for n, row := range rows {

@@ -26,6 +26,7 @@ type stand struct {
 	fixture    string
 	scratch    string // for the servers; removed at the end
 	program    string // the mirror's binary
+	other      string // another of them
 	serverCore int
 	turn       time.Duration // how long a hot measurement lasts
 	roots      *x509.CertPool
@@ -63,7 +64,7 @@ func makeFixtures(dir string) ([]*origin.Image, error) {
 
 // newStand makes what a pass needs. Close it.
 func newStand(o options) (s *stand, err error) {
-	s = &stand{fixture: o.fixture, scratch: o.scratch, program: o.program, serverCore: o.serverCore, turn: o.turn}
+	s = &stand{fixture: o.fixture, scratch: o.scratch, program: o.program, other: o.other, serverCore: o.serverCore, turn: o.turn}
 	if s.images, err = makeFixtures(o.fixture); err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func (s *stand) image(name string) *origin.Image {
 
 // place is where a server runs, but for what start decides.
 func (s *stand) place(secure bool, cache units.Bytes) place {
-	return place{Program: s.program, Origin: s.origin.Address(), Fixture: s.fixture, Cache: cache, Secure: secure,
+	return place{Program: s.program, Other: s.other, Origin: s.origin.Address(), Fixture: s.fixture, Cache: cache, Secure: secure,
 		Cert: s.cert, Key: s.key, Images: s.images}
 }
 

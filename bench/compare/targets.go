@@ -27,12 +27,17 @@ type target struct {
 // baseline is the target that ratios are to.
 const baseline = "nginx static"
 
-// ours is the target that this repository builds.
-const ours = "mirror"
+const (
+	// ours is the target that this repository builds, and other a build of it that is named with -other, such as the one
+	// before a change.
+	ours  = "mirror"
+	other = "mirror, other"
+)
 
 func targets() []target {
 	return []target{
 		{name: ours, config: "mirror.yaml", command: "{{.Program}} serve --log-level warn --config {{.Config}}", secure: true, fills: true, bounded: true},
+		{name: other, config: "mirror.yaml", command: "{{.Other}} serve --log-level warn --config {{.Config}}", secure: true, fills: true, bounded: true},
 		{name: baseline, config: "nginx-static.conf", command: "nginx -p {{.Dir}} -c {{.Config}}", secure: true},
 		{name: "nginx static, files kept open", config: "nginx-open.conf", command: "nginx -p {{.Dir}} -c {{.Config}}", secure: true, small: true},
 		{name: "nginx proxy_cache", config: "nginx-proxy.conf", command: "nginx -p {{.Dir}} -c {{.Config}}", secure: true, fills: true, bounded: true},
@@ -45,6 +50,7 @@ func targets() []target {
 // place is what the configuration of a target is made from.
 type place struct {
 	Program string // the mirror's binary
+	Other   string // another of them
 	Dir     string // of this server alone
 	Config  string // the file of configuration
 	Address string // where it listens: host and port
