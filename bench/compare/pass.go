@@ -24,6 +24,9 @@ const (
 	look      = 100 * time.Millisecond
 	quietness = 0.15
 	calmsDown = 5 * time.Second
+	// patience is how long a pass waits for quiet and measures again in all, for each round. When it is used up, the rest is
+	// measured as it comes, and the column "others" tells.
+	patience = 30 * time.Second
 	// within bounds one measurement with the start of its server.
 	within = 3 * time.Minute
 )
@@ -34,7 +37,12 @@ type pass struct {
 	*stand
 	out *json.Encoder
 	log io.Writer
+	// waited is how much of the patience is used up.
+	waited time.Duration
 }
+
+// patient reports whether there is time to wait, or to measure again.
+func (p *pass) patient() bool { return p.waited < time.Duration(p.rounds)*patience }
 
 // run measures what is hot on servers that stay, and then what needs a server of its own.
 func (p *pass) run(ctx context.Context) error {
@@ -138,6 +146,7 @@ func (p *pass) measure(ctx context.Context, c scenario, v *server, round int) er
 	var best figure
 	for try := range tries {
 		p.awaitQuiet(ctx)
+		quiet := time.Now()
 		stop := p.profileOf(ctx, c, v)
 		f, err := p.once(ctx, c, v)
 		stop()
@@ -150,7 +159,10 @@ func (p *pass) measure(ctx context.Context, c scenario, v *server, round int) er
 		if try == 0 || f.Failed == "" && f.Others < best.Others {
 			best = f
 		}
-		if c.alone || best.Failed != "" || best.Others <= disturbed {
+		if try > 0 {
+			p.waited += time.Since(quiet)
+		}
+		if c.alone || best.Failed != "" || best.Others <= disturbed || !p.patient() {
 			break
 		}
 	}
@@ -159,7 +171,9 @@ func (p *pass) measure(ctx context.Context, c scenario, v *server, round int) er
 
 // awaitQuiet waits until nobody uses the core of the servers, none of which has anything to do now.
 func (p *pass) awaitQuiet(ctx context.Context) {
-	for until := time.Now().Add(calmsDown); time.Now().Before(until) && ctx.Err() == nil; {
+	begun := time.Now()
+	defer func() { p.waited += time.Since(begun) }()
+	for p.patient() && time.Since(begun) < calmsDown && ctx.Err() == nil {
 		before, err := busy(p.stand.serverCore)
 		time.Sleep(look)
 		after, err2 := busy(p.stand.serverCore)
