@@ -34,7 +34,11 @@ type conn struct {
 	limit  atomic.Int64
 	linger atomic.Bool
 	once   sync.Once
+	ahead  ahead
 }
+
+// Read reads what the client sends.
+func (c *conn) Read(p []byte) (int, error) { return c.ahead.read(c.TCPConn, p) }
 
 // Write writes p in slices, each under its own deadline.
 func (c *conn) Write(p []byte) (int, error) {
