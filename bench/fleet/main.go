@@ -55,8 +55,8 @@ func run(o options) error {
 		}
 	}
 	fmt.Printf("%d nodes, layer of %d MiB, directory %s\n\n", o.nodes, o.size, o.dir)
-	fmt.Println("| run | pulled | all done | p50 | registry copies | requests | manifests | busiest uplink | all uplinks | redirects | took over | CPU |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Println("| run | pulled | all done | p50 | registry copies | requests | manifests | busiest uplink | all uplinks | redirects | took over | slow | dead | CPU |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, s := range scenarios {
 		if o.only != "" && o.only != s.name {
 			continue
@@ -103,6 +103,6 @@ func row(name string, lab *netlab.Lab, layer netlab.Layer, p netlab.Pulled) stri
 	counts := lab.Registry.Counts()
 	up := netlab.Uploads(lab.Nodes)
 	copies := func(bytes float64) string { return fmt.Sprintf("%.3f", bytes/float64(layer.Size)) }
-	return fmt.Sprintf("| %s | %d | %.1f s | %.1f s | %s | %d | %d | %s | %s | %.0f | %.0f | %.1f s |", name, len(p.Times), p.Last().Seconds(), p.Median().Seconds(),
-		copies(float64(counts.Bytes)), counts.Blobs, counts.Manifests, copies(up.Most), copies(up.All), up.Redirects, up.Takeovers, up.CPU)
+	return fmt.Sprintf("| %s | %d | %.1f s | %.1f s | %s | %d | %d | %s | %s | %.0f | %.0f | %.0f | %.0f | %.1f s |", name, len(p.Times), p.Last().Seconds(), p.Median().Seconds(),
+		copies(float64(counts.Bytes)), counts.Blobs, counts.Manifests, copies(up.Most), copies(up.All), up.Redirects, up.Takeovers, up.Slow, up.Dead, up.CPU)
 }

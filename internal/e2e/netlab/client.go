@@ -84,7 +84,7 @@ type StatusError struct {
 // Error names the status.
 func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Status, e.Body) }
 
-// ErrDigest: the bytes that a client got are not those that it asked for.
+// ErrDigest means that the bytes that a client got are not those that it asked for.
 var ErrDigest = errors.New("the bytes do not match the digest")
 
 // Blob gets a layer and compares it with its digest.

@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -108,12 +109,12 @@ func (l *Lab) build() error {
 	if l.plan.Program != "" {
 		return nil
 	}
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := exec.CommandContext(context.Background(), "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("find the module: %w", err)
 	}
 	l.plan.Program = filepath.Join(l.plan.Dir, "mirror")
-	build := exec.Command("go", "build", "-o", l.plan.Program, "./cmd/mirror")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", l.plan.Program, "./cmd/mirror")
 	build.Dir = strings.TrimSpace(string(root))
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the mirror: %w: %s", err, out)

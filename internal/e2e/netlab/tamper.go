@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"context"
 	"io"
 	"net"
 )
@@ -38,7 +39,7 @@ func (n *Node) relay(peer net.Conn, every int) {
 	defer peer.Close()
 	var node net.Conn
 	err := n.namespace.inside(func() (err error) {
-		node, err = net.Dial("tcp", n.settings.Address+":7947")
+		node, err = new(net.Dialer).DialContext(context.Background(), "tcp", n.settings.Address+":7947")
 		return err
 	})
 	if err != nil {
