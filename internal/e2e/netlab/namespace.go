@@ -76,7 +76,7 @@ func enter(path string) error {
 
 // leftovers lists the namespaces of labs.
 func leftovers() ([]namespace, error) {
-	out, err := exec.Command("ip", "netns", "list").Output()
+	out, err := exec.CommandContext(context.Background(), "ip", "netns", "list").Output()
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w: install iproute2", err)
 	}
@@ -91,7 +91,7 @@ func leftovers() ([]namespace, error) {
 
 // remove ends what runs in a namespace, and deletes it. Only labs have put anything there.
 func (n namespace) remove() error {
-	out, err := exec.Command("ip", "netns", "pids", string(n)).Output()
+	out, err := exec.CommandContext(context.Background(), "ip", "netns", "pids", string(n)).Output()
 	if err != nil {
 		return fmt.Errorf("list processes of %s: %w", n, err)
 	}

@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -114,7 +115,7 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer log.Close()
-	process := exec.Command("ip", "netns", "exec", string(n.namespace), n.program, "serve", "--config", n.configFile())
+	process := exec.CommandContext(context.Background(), "ip", "netns", "exec", string(n.namespace), n.program, "serve", "--config", n.configFile())
 	process.Stdout, process.Stderr = log, log
 	if err := process.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)

@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -103,7 +104,7 @@ func shape(n namespace, device string, rate int64) error {
 
 // sentBy returns the bytes that an interface of the hub has sent, headers included.
 func sentBy(device string) (int64, error) {
-	out, err := exec.Command("ip", "netns", "exec", string(hub), "cat", "/sys/class/net/"+device+"/statistics/tx_bytes").Output()
+	out, err := exec.CommandContext(context.Background(), "ip", "netns", "exec", string(hub), "cat", "/sys/class/net/"+device+"/statistics/tx_bytes").Output()
 	if err != nil {
 		return 0, fmt.Errorf("read the counter of %s: %w", device, err)
 	}
