@@ -221,7 +221,8 @@ func (e *Exchange) Admit(a Ask, sender string, small bool) (parent string) {
 }
 
 // confirm returns those members of whom somebody says that they are dead that are dead for this node too. What the sender of
-// a request cannot reach is no reason for this node to get from the registry what another member owns.
+// a request cannot reach is no reason for this node to get from the registry what another member owns. Of a member that this
+// node does not know it cannot find out, and believes what it hears.
 func (e *Exchange) confirm(v View, names []string) (dead []string) {
 	if len(names) == 0 {
 		return nil
@@ -229,7 +230,11 @@ func (e *Exchange) confirm(v View, names []string) (dead []string) {
 	gone := make([]bool, len(names))
 	var looks sync.WaitGroup
 	for i, name := range names {
-		if m := v.Member(name); m != nil && name != v.Self().Name {
+		switch m := v.Member(name); {
+		case name == v.Self().Name:
+		case m == nil:
+			gone[i] = true
+		default:
 			looks.Go(func() { gone[i] = v.Passed(name) || !e.alive(m, stallTime) })
 		}
 	}

@@ -37,9 +37,11 @@ type Peers struct {
 	crowd  *crowd
 	send   *uploads
 
-	mu       sync.Mutex // guards listener, and draining against Serve
-	listener *listener
 	draining atomic.Bool
+
+	mu       sync.Mutex // guards the rest
+	listener *listener
+	stopped  bool
 }
 
 // Peers returns what answers peers for the mirror of s, with so many bytes a second of blobs at most, 0 for no limit. It opens
@@ -60,7 +62,7 @@ func (s *Server) Peers(upload int64) *Peers {
 func (p *Peers) Serve(ln net.Listener) error {
 	l := newListener(ln, p.crowd, p.server.log)
 	p.mu.Lock()
-	stopped := p.draining.Load()
+	stopped := p.stopped
 	p.listener = l
 	p.mu.Unlock()
 	if stopped {
@@ -77,8 +79,9 @@ func (p *Peers) Drain() { p.draining.Store(true) }
 
 // Shutdown stops accepting and lets transfers end until ctx does; then it cuts them.
 func (p *Peers) Shutdown(ctx context.Context) error {
+	p.Drain()
 	p.mu.Lock()
-	p.draining.Store(true)
+	p.stopped = true
 	l := p.listener
 	p.mu.Unlock()
 	if l == nil {
