@@ -101,7 +101,7 @@ func (n *Node) prepare() error {
 			}
 		}
 	}
-	return os.WriteFile(n.configFile(), []byte(n.settings.yaml(filepath.Join(n.dir, "cache"))), 0o600)
+	return os.WriteFile(n.configFile(), []byte(n.settings.yaml(n.CacheDir())), 0o600)
 }
 
 func (n *Node) configFile() string { return filepath.Join(n.dir, "mirror.yaml") }
@@ -209,6 +209,15 @@ func (n *Node) CPU() (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), err
 }
 
+// Transferred returns the bytes that the node has sent to the others and received from them, headers included.
+func (n *Node) Transferred() (sent, received int64, err error) {
+	if sent, err = counter(portOf(n.namespace), "rx_bytes"); err != nil {
+		return 0, 0, err
+	}
+	received, err = sentBy(portOf(n.namespace))
+	return sent, received, err
+}
+
 // Log returns what the node has logged.
 func (n *Node) Log() string {
 	text, err := os.ReadFile(n.logFile())
@@ -228,5 +237,5 @@ func (n *Node) PID() int {
 	return n.process.Process.Pid
 }
 
-// Wipe empties the cache of a node that is not running.
-func (n *Node) Wipe() error { return os.RemoveAll(filepath.Join(n.dir, "cache")) }
+// CacheDir is the node's cache.dir.
+func (n *Node) CacheDir() string { return filepath.Join(n.dir, "cache") }

@@ -103,8 +103,12 @@ func shape(n namespace, device string, rate int64) error {
 }
 
 // sentBy returns the bytes that an interface of the hub has sent, headers included.
-func sentBy(device string) (int64, error) {
-	out, err := exec.CommandContext(context.Background(), "ip", "netns", "exec", string(hub), "cat", "/sys/class/net/"+device+"/statistics/tx_bytes").Output()
+func sentBy(device string) (int64, error) { return counter(device, "tx_bytes") }
+
+// counter reads one of the kernel's counters of an interface of the hub.
+func counter(device, name string) (int64, error) {
+	file := "/sys/class/net/" + device + "/statistics/" + name
+	out, err := exec.CommandContext(context.Background(), "ip", "netns", "exec", string(hub), "cat", file).Output()
 	if err != nil {
 		return 0, fmt.Errorf("read the counter of %s: %w", device, err)
 	}
