@@ -80,12 +80,14 @@ func TestScrapeIsDocumented(t *testing.T) {
 	}
 }
 
-// startForDocument starts a node that stops with the test.
+// startForDocument starts a node with everything on, which stops with the test. Peers are on the loopback only, so that they need
+// no secret.
 func startForDocument(t *testing.T) *Node {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Server.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Cache.Dir = filepath.Join(t.TempDir(), "data")
+	cfg.Peers.Listen = "127.0.0.1:0"
 	n, err := New(cfg, "v0.0.0-test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +130,7 @@ func metricTable(n *Node) string {
 		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |\n", match[1], kindOf(match[1]), strings.Join(labels, ", "), match[2]))
 	}
 	slices.Sort(rows)
+	rows = slices.Compact(rows) // one for each value of a constant label
 	return "| metric | type | labels | counts or shows |\n|---|---|---|---|\n" + strings.Join(rows, "")
 }
 
