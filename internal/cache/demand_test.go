@@ -276,6 +276,19 @@ func TestDemandOfOddSources(t *testing.T) {
 	}
 }
 
+// TestLastPieceOfUnknownLength: that the content has ended is seen after its last byte, and nothing comes after that.
+func TestLastPieceOfUnknownLength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cachetest.Open(t, cachetest.Config(t))
+		b, d := content(2*chunk + 1)
+		o := newOrigin(b)
+		o.noSize = true
+		r := o.chunked(d)
+		r.From = slowly(r.From)
+		wantPiece(t, piece(t, c, r, chunkOf(2)), b)
+	})
+}
+
 // TestDemandBeyondTheEnd: whoever asks without knowing the length is told.
 func TestDemandBeyondTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -305,7 +318,9 @@ func TestDemandGivesWay(t *testing.T) {
 		if _, ok := c.Stat(d); !ok || c.Fills() != 0 {
 			t.Errorf("stored: %v, %d fills", ok, c.Fills())
 		}
-		wantPiece(t, piece(t, c, o.chunked(d), chunkOf(2)), b)
+		r := o.chunked(d)
+		r.From = slowly(r.From)
+		wantPiece(t, piece(t, c, r, chunkOf(2)), b)
 	})
 }
 

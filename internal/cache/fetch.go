@@ -323,6 +323,7 @@ func (t *fetch) ended(s *Stream) error {
 		return io.ErrUnexpectedEOF
 	}
 	f.part.size, t.limit = t.pos, t.pos
+	f.wakeLocked() // what ends here is complete, and nothing more may come that would say so
 	return nil
 }
 
