@@ -53,6 +53,7 @@ var ours = map[string]struct {
 	"cmd/mirror":     {words("internal/config", "internal/node", "internal/admin"), "a command reads a configuration, and runs a node or asks one; what it needs beyond that belongs below"},
 	"bench/eviction": {words("internal/cache"), "it measures the policy that the cache runs, and nothing around it"},
 	"bench/fleet":    {words("internal/e2e/netlab"), "it runs the program, as a user would"},
+	"bench/idle":     {words("internal/e2e/netlab", "internal/cache", "internal/oci", "internal/units"), "it runs the program, and makes data for it"},
 	"bench/memory":   {words("internal/cache", "internal/oci", "internal/units"), "it measures hits of the cache, and nothing around it"},
 	"bench/pull":     {words("bench/origin", "internal/units"), "it runs the program, as a user would"},
 	"bench/origin":   {words("internal/oci"), "the registry of benchmarks knows the words, and nothing of the mirror"},
