@@ -30,6 +30,7 @@ func tryStart(ctx context.Context, cfg config.Config) error {
 		tryListen("server.listen", cfg.Server.Listen),
 		tryListen("admin.listen", cfg.Admin.Listen),
 		tryCertificate(cfg),
+		tryPeers(ctx, cfg),
 		tryUpstreams(ctx, cfg),
 	)
 }
@@ -72,6 +73,30 @@ func tryCertificate(cfg config.Config) error {
 	}
 	_, errCA := readPool(x509.NewCertPool(), "server.tls.client_ca", files.ClientCA)
 	return errors.Join(err, errCA)
+}
+
+// tryPeers reads the secret, opens the ports, and looks the seeds up. Whether anybody is there is no fault: the first node of a
+// cluster is alone.
+func tryPeers(ctx context.Context, cfg config.Config) error {
+	if !cfg.Peers.Enabled() {
+		return nil
+	}
+	errs := []error{tryListen("peers.listen", cfg.Peers.Listen), tryListen("peers.transfer", cfg.Peers.TransferAddress())}
+	if err := cfg.Peers.TrySecret(); err != nil {
+		errs = append(errs, fmt.Errorf("peers.secret_file: %w", err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	for i, seed := range cfg.Peers.Join {
+		host, _, err := net.SplitHostPort(seed)
+		if err != nil {
+			host = seed
+		}
+		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
+			errs = append(errs, fmt.Errorf("peers.join[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // readPool adds the certificates of a file to a pool.

@@ -64,6 +64,15 @@ func LoadSecret(file, cluster string) (Secret, error) {
 	return s, nil
 }
 
+// TrySecret reads the secret file, if there is one, and returns what a start would say of it.
+func (c Config) TrySecret() error {
+	if c.SecretFile == "" {
+		return nil
+	}
+	_, err := LoadSecret(c.SecretFile, c.Cluster)
+	return err
+}
+
 // ParseSecret reads one key from each line, for the cluster of that name; empty lines and lines that begin with # are
 // left out. A key is 16, 24 or 32 bytes in hexadecimal digits or base64, or a passphrase of at least 16 characters.
 // Whatever it is, it is stretched to one key for gossip and another for signatures, neither of which leads to the other.
