@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ type options struct {
 	dir   string
 	keep  bool
 	only  string
+	seed  uint64
+	times int
 }
 
 func main() {
@@ -27,6 +30,8 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "where caches and logs go (default: a new directory in the system's one for such)")
 	flag.BoolVar(&o.keep, "keep", false, "keep that directory")
 	flag.StringVar(&o.only, "scenario", "", "run only this one: "+strings.Join(names(), ", "))
+	flag.Uint64Var(&o.seed, "seed", 1, "of what is left to chance; each run after the first adds one")
+	flag.IntVar(&o.times, "times", 1, "how often each scenario is run")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
@@ -61,17 +66,19 @@ func run(o options) error {
 		if o.only != "" && o.only != s.name {
 			continue
 		}
-		row, err := measure(o, s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		for i := range o.times {
+			row, err := measure(o, s, o.seed+uint64(i))
+			if err != nil {
+				return fmt.Errorf("%s, seed %d: %w", s.name, o.seed+uint64(i), err)
+			}
+			fmt.Println(row)
 		}
-		fmt.Println(row)
 	}
 	return nil
 }
 
 // measure runs one scenario.
-func measure(o options, s scenario) (line string, err error) {
+func measure(o options, s scenario, seed uint64) (line string, err error) {
 	dir, err := os.MkdirTemp(o.dir, s.name)
 	if err != nil {
 		return "", err
@@ -91,7 +98,7 @@ func measure(o options, s scenario) (line string, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	pulled := s.run(ctx, lab, layer)
+	pulled := s.run(ctx, lab, layer, rand.New(rand.NewPCG(seed, 0)))
 	for _, err := range pulled.Errs {
 		fmt.Fprintln(os.Stderr, s.name+":", err)
 	}

@@ -31,11 +31,15 @@ type Config struct {
 	SecretFile string `yaml:"secret_file"`
 	// ChunkSize is the unit of exchange in bytes, the same on every node.
 	ChunkSize units.Bytes `yaml:"chunk_size"`
-	// Upload limits the bytes per second that this node sends to all peers together. 0 is no limit.
+	// Upload limits the bytes per second that this node sends to all peers together. 0 is no limit. With less than slowUpload
+	// the node owns nothing: it would hold up everybody who asks it.
 	Upload units.Bytes `yaml:"upload"`
 	// ShareTags lets one node revalidate a tag for all of them.
 	ShareTags bool `yaml:"share_tags"`
 }
+
+// slowUpload is the least upload limit of a member that owns content. Others have a hundred times that to offer.
+const slowUpload = 2 * units.MiB
 
 // Defaults returns the configuration of a node without peers.
 func Defaults() Config {

@@ -95,6 +95,10 @@ func (g *Group) introduce() {
 	g.self = metadata{
 		versions: spoken, start: binary.BigEndian.Uint64(start[:]), chunkSize: uint64(g.cfg.ChunkSize), zone: g.cfg.Zone,
 	}
+	if g.cfg.Upload > 0 && g.cfg.Upload < slowUpload {
+		g.standing.refuse(Slow, true)
+		g.standing.settle(0)
+	}
 	if g.settings.OwnAfter > 0 {
 		g.standing.refuse(Young, true)
 		g.standing.settle(0)

@@ -120,12 +120,30 @@ func TestGossipIsSplit(t *testing.T) {
 	f.sentAtMost(layer, 2.01)
 }
 
-// TestASlowMember has one node with a twentieth of the others' rate, which owns its share all the same.
+// TestASlowMember has one node with a twentieth of the others' rate. When it says so it owns nothing, and nobody waits for it.
 func TestASlowMember(t *testing.T) {
-	f := start(t, 8, nil)
-	f.must(f.Nodes[7].SetRate(5 * mbit))
-	layer := f.Registry.AddLayer("1", 32*mib, 1)
-	p := f.pull(f.Nodes[:7], layer)
-	f.sentAtMost(layer, 1.01)
-	t.Logf("the last was done after %v", p.Last())
+	for name, c := range map[string]struct {
+		upload string
+		within time.Duration
+	}{
+		"that owns its share":  {"0", slack},
+		"that says that it is": {"1MiB", 15 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, 8, func(p *netlab.Plan) {
+				p.Configure = func(i int, s *netlab.Settings) {
+					if i == 7 {
+						s.Upload = c.upload
+					}
+				}
+			})
+			f.must(f.Nodes[7].SetRate(5 * mbit))
+			layer := f.Registry.AddLayer("1", 32*mib, 1)
+			p := f.pull(f.Nodes[:7], layer)
+			f.sentAtMost(layer, 1.01)
+			if p.Last() > c.within {
+				t.Errorf("the last was done after %v, want at most %v", p.Last(), c.within)
+			}
+		})
+	}
 }

@@ -23,6 +23,7 @@ type Settings struct {
 	Join       []string
 	SecretFile string // none disables peers
 	ChunkSize  string
+	Upload     string // peers.upload
 	FreshFor   string // how long a tag is believed
 	LogLevel   string
 }
@@ -34,7 +35,7 @@ func (s Settings) yaml(dir string) string {
 	fmt.Fprintf(&b, "cache:\n  dir: %q\n  max_size: 4GiB\nlog:\n  level: %s\n", dir, s.LogLevel)
 	if s.SecretFile != "" {
 		fmt.Fprintf(&b, "peers:\n  listen: %q\n  name: %s\n  zone: %q\n", s.Address+":7946", s.Name, s.Zone)
-		fmt.Fprintf(&b, "  join: [%s]\n  secret_file: %q\n  chunk_size: %s\n", strings.Join(s.Join, ", "), s.SecretFile, s.ChunkSize)
+		fmt.Fprintf(&b, "  join: [%s]\n  secret_file: %q\n  chunk_size: %s\n  upload: %s\n", strings.Join(s.Join, ", "), s.SecretFile, s.ChunkSize, s.Upload)
 	}
 	fmt.Fprintf(&b, "upstreams:\n  - registry: %s\n    default: true\n    endpoints: [\"http://%s\"]\n", registryName, upstreamAddress)
 	fmt.Fprintf(&b, "    tags: { fresh_for: %s, stale_for: 168h, missing_for: 1s }\n", s.FreshFor)
@@ -61,7 +62,7 @@ func (l *Lab) newNode(i int) (*Node, error) {
 	n := &Node{Name: name, namespace: namespace(prefix + name), dir: filepath.Join(l.plan.Dir, name), program: l.plan.Program}
 	n.client = clientIn(n.namespace)
 	n.settings = Settings{
-		Name: name, Address: AddressOf(i), Join: []string{AddressOf(0), AddressOf(1)}, ChunkSize: "1MiB", FreshFor: "1m", LogLevel: "info",
+		Name: name, Address: AddressOf(i), Join: []string{AddressOf(0), AddressOf(1)}, ChunkSize: "1MiB", Upload: "0", FreshFor: "1m", LogLevel: "info",
 		SecretFile: filepath.Join(l.plan.Dir, "secret"),
 	}
 	at := "core"
