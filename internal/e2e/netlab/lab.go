@@ -57,8 +57,9 @@ type Lab struct {
 	Registry *Registry
 	Nodes    []*Node
 
-	plan Plan
-	lock *os.File
+	plan    Plan
+	lock    *os.File
+	restore func() error // what the lab has changed of the machine
 }
 
 // New builds the network and starts the registry. The nodes are not running yet. Close it also after an error.
@@ -71,6 +72,10 @@ func New(plan Plan) (*Lab, error) {
 		return l, err
 	}
 	if err := l.build(); err != nil {
+		return l, err
+	}
+	var err error
+	if l.restore, err = widenNeighbours(plan.Nodes + 2); err != nil {
 		return l, err
 	}
 	if err := wiring(plan.Zones); err != nil {
@@ -185,6 +190,9 @@ func (l *Lab) Close() error {
 		return nil
 	}
 	var err error
+	if l.restore != nil {
+		err = l.restore()
+	}
 	for _, n := range l.Nodes {
 		n.Kill()
 		n.client.CloseIdleConnections()
