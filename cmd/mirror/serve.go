@@ -52,6 +52,7 @@ func (s *serveCommand) run(ctx context.Context, stderr io.Writer) (err error) {
 	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(s.signals)
 
+	boundGarbage()
 	n, err := node.New(s.cfg, readBuild().version, s.log)
 	if err != nil {
 		return &failed{exitUsage, err}
