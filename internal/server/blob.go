@@ -30,8 +30,8 @@ func (s *Server) serveBlob(ctx context.Context, x *exchange) error {
 	}
 	x.blobHeaders(d, blob.Outcome, blob.Source)
 	x.sendParts(blob, size, spans)
-	// Bytes that are still arriving, or come from a file, are not waited for: the client gets the headers at once.
-	x.ctx.Response.ImmediateHeaderFlush = blob.Bytes() == nil
+	// Bytes that are still arriving are not waited for: the client gets the headers at once.
+	x.ctx.Response.ImmediateHeaderFlush = blob.Source != mirror.Disk && blob.Bytes() == nil
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (x *exchange) checkFraming(size int64) error {
 func (x *exchange) sendParts(blob *mirror.Blob, size int64, spans []span) {
 	response := &x.ctx.Response
 	response.Header.SetContentType(typeOctetStream)
-	b := &body{content: blob, size: size, parts: []part{{span: span{0, size}}}}
+	b := &body{content: blob, size: size, parts: []part{{span: span{0, size}}}, stored: blob.Source == mirror.Disk && blob.Bytes() == nil}
 	switch len(spans) {
 	case 0:
 	case 1:

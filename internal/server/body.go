@@ -41,6 +41,8 @@ type body struct {
 	size   int64
 	conn   net.Conn
 	secure bool
+	// stored says that the content is a file, all of which is there: its first bytes come right after the headers.
+	stored bool
 	closed bool
 }
 
@@ -65,6 +67,10 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 	m := &meter{server: b.server, rec: b.rec, out: w, left: b.size}
 	if b.size < 0 {
 		m.left = math.MaxInt64
+	}
+	if c, ok := b.conn.(interface{ cork(on bool) }); ok && b.stored {
+		c.cork(true)
+		defer c.cork(false)
 	}
 	err := b.write(m)
 	if err == nil && b.size >= 0 && m.left > 0 {

@@ -1,0 +1,18 @@
+package server
+
+import "golang.org/x/sys/unix"
+
+// cork keeps the kernel from sending anything but full segments until it is taken off. With headers and content written one after the
+// other, and content in pieces of 64 KiB, segments are sent half full otherwise: with BBR, sending ranges of 1 MiB cost a third
+// more. The kernel sends what is left after 200 ms in any case.
+func (c *conn) cork(on bool) {
+	value := 0
+	if on {
+		value = 1
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return // closed: whoever writes will see it
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, value) })
+}
