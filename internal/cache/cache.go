@@ -120,6 +120,16 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 // of a file, no lock across it. When the file has changed since it was verified, it is read first (recheck.go).
 func (c *Cache) Open(d oci.Digest) (*Blob, error) { return c.open(d, (*fill).attach) }
 
+// Memory returns content that is in memory, as one more hit, or nil. It is never written to.
+func (c *Cache) Memory(d oci.Digest) []byte {
+	m := c.memory.get(d)
+	if m == nil {
+		return nil
+	}
+	m.entry.hit()
+	return m.data
+}
+
 // open opens complete content, or growing content if attach does not refuse the fill.
 func (c *Cache) open(d oci.Digest, attach func(*fill) bool) (*Blob, error) {
 	if m := c.memory.get(d); m != nil {

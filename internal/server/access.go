@@ -42,14 +42,16 @@ func (l *accessLog) run() {
 	l.start.Do(func() { go l.write() })
 }
 
+// wants reports whether the line of a request will be written.
+func (l *accessLog) wants(r *record) bool { return l.log.Enabled(context.Background(), levelOf(r)) }
+
 // add queues the line of a finished request. What an operator must not miss is written at once: it is rare, and the
 // queue may be full just then.
 func (l *accessLog) add(r *record) {
-	level := levelOf(r)
-	if !l.log.Enabled(context.Background(), level) {
+	if !l.wants(r) {
 		return
 	}
-	if level >= slog.LevelWarn {
+	if levelOf(r) >= slog.LevelWarn {
 		l.line(r)
 		return
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/tls"
 	"io"
 	"net"
 	"net/netip"
@@ -15,6 +14,8 @@ const (
 	// slowest client that is served, about 17 KiB/s. A deadline for a whole body would cut every large layer.
 	writeSlice  = 1 << 20
 	writeWithin = time.Minute
+	// armedFor is the part of that by which a deadline may be too near.
+	armedFor = 8
 	// lingerFor and lingerBytes bound how long a connection that is closed early waits for the client to stop sending,
 	// and how much of it is read. Closing with unread bytes makes the kernel send a reset, which can destroy what the
 	// client has not read yet.
@@ -31,14 +32,12 @@ type conn struct {
 	from netip.Prefix
 	// limit is the write deadline set from outside, in nanoseconds since 1970; zero is none. TLS sets one before its
 	// last message, and the deadlines of slices must not extend it.
-	limit  atomic.Int64
+	limit atomic.Int64
+	// armed is the deadline that the last slice was given, in the same unit; zero when it has another one by now.
+	armed  atomic.Int64
 	linger atomic.Bool
 	once   sync.Once
-	ahead  ahead
 }
-
-// Read reads what the client sends.
-func (c *conn) Read(p []byte) (int, error) { return c.ahead.read(c.TCPConn, p) }
 
 // Write writes p in slices, each under its own deadline.
 func (c *conn) Write(p []byte) (int, error) {
@@ -53,11 +52,6 @@ func (c *conn) Write(p []byte) (int, error) {
 			return written, err
 		}
 	}
-}
-
-// ReadFrom sends what r holds in slices, each under its own deadline. Files go by sendfile.
-func (c *conn) ReadFrom(r io.Reader) (int64, error) {
-	return copySlices(c.TCPConn, r, c.arm)
 }
 
 // copySlices hands r to dst in pieces of at most writeSlice and calls before ahead of each. When r is a limited reader
@@ -91,12 +85,24 @@ func copySlices(dst io.ReaderFrom, r io.Reader, before func() error) (int64, err
 	}
 }
 
-// arm sets the deadline of the next slice.
+// ReadFrom sends what r holds in slices, each under its own deadline. Files go by sendfile.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	return copySlices(c.TCPConn, r, c.arm)
+}
+
+// arm sets the deadline of the next slice. One that is nearly as far away stays: setting it takes a lock of the runtime's
+// timers, which a small answer feels.
 func (c *conn) arm() error {
-	deadline := time.Now().Add(c.crowd.patience)
+	now := time.Now()
+	deadline := now.Add(c.crowd.patience)
 	if limit := c.limit.Load(); limit != 0 && limit < deadline.UnixNano() {
-		deadline = time.Unix(0, limit)
+		c.armed.Store(0)
+		return c.TCPConn.SetWriteDeadline(time.Unix(0, limit))
 	}
+	if deadline.UnixNano()-c.armed.Load() < int64(c.crowd.patience/armedFor) {
+		return nil
+	}
+	c.armed.Store(deadline.UnixNano())
 	return c.TCPConn.SetWriteDeadline(deadline)
 }
 
@@ -107,6 +113,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	} else {
 		c.limit.Store(t.UnixNano())
 	}
+	c.armed.Store(0)
 	return c.TCPConn.SetWriteDeadline(t)
 }
 
@@ -137,7 +144,7 @@ func (c *conn) lingerOnClose() { c.linger.Store(true) }
 
 // lingerOf makes the closing of a connection orderly, through TLS too.
 func lingerOf(c net.Conn) {
-	if secure, ok := c.(*tls.Conn); ok {
+	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = secure.NetConn()
 	}
 	if own, ok := c.(interface{ lingerOnClose() }); ok {

@@ -48,7 +48,15 @@ func (s *Server) requestID(ctx *fasthttp.RequestCtx) string {
 	if sent := ctx.Request.Header.Peek("X-Request-Id"); saneID(sent) {
 		return string(sent)
 	}
-	return s.idPrefix + strconv.FormatUint(s.requests.Add(1), 36)
+	return string(s.appendRequestID(nil, nil))
+}
+
+// appendRequestID appends the id that a client has sent, or a new one.
+func (s *Server) appendRequestID(b, sent []byte) []byte {
+	if len(sent) > 0 {
+		return append(b, sent...)
+	}
+	return strconv.AppendUint(append(b, s.idPrefix...), s.requests.Add(1), 36)
 }
 
 func saneID(id []byte) bool {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"testing"
+
+	"mirror/internal/server"
 )
 
 // BenchmarkHit measures hits over kept connections, client included: small content from memory and large from disk.
@@ -49,5 +51,26 @@ func ask(b *testing.B, addr, raw string, size int64, pb *testing.PB) {
 			b.Errorf("got %d bytes, %v", n, err)
 			return
 		}
+	}
+}
+
+// BenchmarkQuick measures hits in memory without the connection.
+func BenchmarkQuick(b *testing.B) {
+	h := newHarnessWith(b, options{level: slog.LevelWarn})
+	h.hub.AddImage("org/app", "1", 100)
+	blob := h.hub.AddBlob("org/app", pattern(4096))
+	for what, raw := range map[string]string{
+		"manifest by tag": request("GET", "/v2/org/app/manifests/1", "Accept: application/vnd.oci.image.manifest.v1+json"),
+		"head":            request("HEAD", "/v2/org/app/manifests/1"),
+		"blob":            request("GET", blobPath("org/app", blob)),
+	} {
+		b.Run(what, func(b *testing.B) {
+			h.warm(raw)
+			q := server.NewQuick(h.server, raw)
+			b.ReportAllocs()
+			for b.Loop() {
+				q.Answer()
+			}
+		})
 	}
 }

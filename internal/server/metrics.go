@@ -97,9 +97,9 @@ func (m *metrics) answered(r *record) {
 }
 
 // firstByte observes how long the client waited.
-func (m *metrics) firstByte(r *record) {
-	m.firstBytes[r.outcome].Observe(time.Since(r.started).Seconds())
-}
+func (m *metrics) firstByte(r *record) { m.waited(r, time.Since(r.started)) }
+
+func (m *metrics) waited(r *record, d time.Duration) { m.firstBytes[r.outcome].Observe(d.Seconds()) }
 
 // served counts body bytes. Only what is configured is ever served, so the names of upstreams are few.
 func (m *metrics) served(r *record, n int64) {

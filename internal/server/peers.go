@@ -68,7 +68,7 @@ func (p *Peers) Serve(ln net.Listener) error {
 	if stopped {
 		return l.Close()
 	}
-	if err := p.http.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := p.http.Serve(&frontListener{Listener: l, rooms: &p.server.rooms}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil

@@ -52,6 +52,10 @@ type Server struct {
 	requests atomic.Uint64
 	// buffers holds *[]byte of copyBuffer bytes for TLS connections.
 	buffers sync.Pool
+	// rooms holds *room for what is read ahead of fasthttp.
+	rooms sync.Pool
+	// preamble is how a quick answer begins.
+	preamble string
 
 	mu        sync.Mutex // guards listeners, and draining against Serve
 	listeners []*listener
@@ -82,6 +86,8 @@ func New(cfg Config, m *mirror.Mirror, version string, log *slog.Logger, reg pro
 		idPrefix: rand.Text()[:10] + "-",
 	}
 	s.buffers.New = func() any { buffer := make([]byte, copyBuffer); return &buffer }
+	s.rooms.New = func() any { return new(room) }
+	s.preamble = "HTTP/1.1 200 OK\r\nServer: mirror/" + version + "\r\nContent-Type: "
 	s.work, s.stopWork = context.WithCancel(context.Background())
 	s.http = s.newHTTP("mirror/" + version)
 	return s, nil
@@ -124,11 +130,11 @@ func (s *Server) Serve(ln net.Listener) error {
 		return l.Close()
 	}
 	s.access.run()
-	var front net.Listener = l
+	var secured net.Listener = l
 	if s.identity != nil {
-		front = s.identity.listen(l)
+		secured = s.identity.listen(l)
 	}
-	if err := s.http.Serve(front); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.http.Serve(&frontListener{secured, &s.rooms, s}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil

@@ -98,6 +98,9 @@ func (s *Set) Default() (*Registry, bool) { return s.standard, s.standard != nil
 // Host returns the upstream that the mirror answers for under a virtual host name, as it stands in a Host header. A
 // name that is configured without a port matches with any.
 func (s *Set) Host(host string) (*Registry, bool) {
+	if len(s.byHost) == 0 {
+		return nil, false
+	}
 	host = strings.ToLower(host)
 	if r, ok := s.byHost[host]; ok {
 		return r, true
