@@ -166,12 +166,9 @@ func (f *front) fetchSecure() error {
 	}
 	f.enter()
 	f.room.in[0] = f.first[0]
-	n, err := f.conn.Read(f.room.in[1:])
+	n, _ := f.conn.Read(f.room.in[1:]) // an error, which may come with bytes, comes again
 	f.have = 1 + max(n, 0)
-	if err != nil {
-		f.leave()
-	}
-	return err
+	return nil
 }
 
 // answer answers the whole requests at the front of what was read, up to the first that is fasthttp's. It leaves the room when that

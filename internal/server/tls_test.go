@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -220,4 +221,43 @@ func TestConfig(t *testing.T) {
 	f(server.Config{Listen: ":0", DrainTimeout: -1}, "must not be negative")
 	f(server.Config{Listen: ":0", TLS: server.TLSConfig{Key: "k"}}, "belong together")
 	f(server.Config{Listen: ":0", TLS: server.TLSConfig{ClientCA: "c"}}, "needs a certificate")
+}
+
+// TestRequestsThroughTLS sends requests for hits in memory and others, in one record and in many, and ends its side at once.
+func TestRequestsThroughTLS(t *testing.T) {
+	certificate, key := keyPair(t, t.TempDir(), "one")
+	h := newHarnessWith(t, options{server: server.Config{TLS: server.TLSConfig{Certificate: certificate, Key: key}}})
+	h.hub.AddImage("org/app", "1", 100)
+	raw := request("GET", "/v2/org/app/manifests/1")
+	dial := func() *client {
+		c, err := tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return &client{t: t, Conn: c, in: bufio.NewReader(c)}
+	}
+	for begin := time.Now(); server.Quick(h.server, raw) == nil && time.Since(begin) < patience; time.Sleep(5 * time.Millisecond) {
+		c := dial()
+		c.send(raw)
+		c.read("GET").want(t, 200)
+		_ = c.Close()
+	}
+	requests := []string{raw, request("GET", "/v2/org/app/manifests/1", own), raw, request("GET", "/v2/"), raw}
+	all := strings.Join(requests, "")
+	for _, piece := range []int{len(all), 1000, 97, 1} {
+		c := dial()
+		for rest := all; rest != ""; {
+			n := min(piece, len(rest))
+			c.send(rest[:n])
+			rest = rest[n:]
+		}
+		_ = c.Conn.(*tls.Conn).CloseWrite()
+		for range requests {
+			c.read("GET").want(t, 200)
+		}
+		if rest, err := io.ReadAll(c.in); len(rest) > 0 || err != nil {
+			t.Errorf("pieces of %d: %d bytes after the last answer, %v", piece, len(rest), err)
+		}
+	}
 }
