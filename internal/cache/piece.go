@@ -28,7 +28,7 @@ type Piece struct {
 // pieces are open at once is for the caller to bound. Nothing is waited for here.
 //
 // It fails with ErrNoSpan when the content has no such bytes, and with ErrSuspect when content is being filled of which wrong
-// bytes came a moment ago. r.Chunk must be set.
+// bytes came a moment ago; and as the fill does that it meets, when that has just failed. r.Chunk must be set.
 func (c *Cache) Piece(r Request, span Span) (*Piece, error) {
 	p, err := newPiece(r, span)
 	if err != nil {

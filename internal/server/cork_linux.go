@@ -1,6 +1,6 @@
 package server
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
 // cork keeps the kernel from sending anything but full segments until it is taken off. With headers and content written one after the
 // other, and content in pieces of 64 KiB, segments are sent half full otherwise: with BBR, sending ranges of 1 MiB cost a third
@@ -14,5 +14,5 @@ func (c *conn) cork(on bool) {
 	if err != nil {
 		return // closed: whoever writes will see it
 	}
-	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, value) })
+	_ = raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, value) })
 }
