@@ -193,7 +193,7 @@ func (n *Node) Metric(name string) (float64, error) {
 
 // ready waits until the node serves.
 func (n *Node) ready() error {
-	return n.eventually("be ready", func(ctx context.Context) (bool, error) {
+	return n.eventually("be ready", patience, func(ctx context.Context) (bool, error) {
 		a, err := n.ask(ctx, "http://127.0.0.1:5001/readyz")
 		return err == nil && a.Status == http.StatusOK, err
 	})
@@ -201,7 +201,7 @@ func (n *Node) ready() error {
 
 // knows waits until the node knows so many members.
 func (n *Node) knows(members int) error {
-	return n.eventually(fmt.Sprintf("know %d members", members), func(context.Context) (bool, error) {
+	return n.eventually(fmt.Sprintf("know %d members", members), meetPatience, func(context.Context) (bool, error) {
 		own, err := n.Metric(`mirror_peer_members{zone="own"}`)
 		if err != nil {
 			return false, err
@@ -212,8 +212,8 @@ func (n *Node) knows(members int) error {
 }
 
 // eventually waits for a node to do something.
-func (n *Node) eventually(what string, is func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (n *Node) eventually(what string, within time.Duration, is func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	for {
 		ok, err := is(ctx)
@@ -221,7 +221,7 @@ func (n *Node) eventually(what string, is func(context.Context) (bool, error)) e
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s did not %s within %v: %w; its log:\n%s", n.Name, what, patience, err, n.Log())
+			return fmt.Errorf("%s did not %s within %v (%v); its log:\n%s", n.Name, what, within, err, n.Log())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

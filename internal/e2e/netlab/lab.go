@@ -50,6 +50,9 @@ const (
 	upstreamAddress           = upstreamHost + ":5000"
 	// patience is how long the lab waits for processes to do what they always do.
 	patience = 60 * time.Second
+	// meetPatience is how long it waits for members to know each other. One in some hundreds misses all the messages about another, and
+	// learns of it when two members compare all that they know, which each begins once a minute.
+	meetPatience = 3 * time.Minute
 )
 
 // Lab is a fleet and its registry. Its methods are called by one goroutine, those of its nodes by any.
