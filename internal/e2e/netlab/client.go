@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -221,7 +222,7 @@ func (n *Node) eventually(what string, within time.Duration, is func(context.Con
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s did not %s within %v (%v); its log:\n%s", n.Name, what, within, err, n.Log())
+			return fmt.Errorf("%s did not %s within %v: %w; its log:\n%s", n.Name, what, within, cmp.Or(err, ctx.Err()), n.Log())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
