@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"strings"
 
 	"mirror/internal/cache"
 	"mirror/internal/oci"
@@ -245,11 +246,11 @@ func (r *crasher) read(request cache.Request, b []byte, offsets ...int) {
 }
 
 // usage sums the bytes that content takes on the disk, complete, partial and in quarantine. Sparse files count as what
-// they hold.
+// they hold. Journals are no content: like the index they come on top, with some hundred bytes each.
 func usage(dir string) (total int64, err error) {
 	for _, below := range []string{"blobs", "partial", "quarantine"} {
-		err = errors.Join(err, filepath.Walk(filepath.Join(dir, below), func(_ string, info os.FileInfo, err error) error {
-			if err == nil && info.Mode().IsRegular() {
+		err = errors.Join(err, filepath.Walk(filepath.Join(dir, below), func(path string, info os.FileInfo, err error) error {
+			if err == nil && info.Mode().IsRegular() && !strings.Contains(filepath.Base(path), ".journal") {
 				total += min(info.Size(), info.Sys().(*syscall.Stat_t).Blocks*512)
 			}
 			if errors.Is(err, fs.ErrNotExist) {
