@@ -3,23 +3,25 @@ package mirror
 import (
 	"context"
 
+	"mirror/internal/catalog"
 	"mirror/internal/oci"
+	"mirror/internal/upstream"
 )
 
 // ReadyManifest returns a manifest that can be served as it is without asking or waiting for anybody: its content is in memory,
 // and its tag fresh. Whoever serves it says so by TookManifest. For all others ok is false: Manifest tells more.
 func (m *Mirror) ReadyManifest(repo oci.Repository, ref oci.Reference) (manifest Manifest, ok bool) {
+	up, err := m.registry(repo)
+	if err != nil {
+		return Manifest{}, false
+	}
 	d := ref.Digest
 	if !ref.IsDigest() {
-		if d, ok = m.freshTag(tagName{repo, ref.Tag}); !ok {
+		if d, ok = m.freshTag(up, tagName{repo, ref.Tag}); !ok {
 			return Manifest{}, false
 		}
 	}
-	link, ok := m.catalog.Link(repo, d)
-	if !ok || !m.readable(repo) || !m.mayServe(link) {
-		return Manifest{}, false
-	}
-	body := m.cache.Memory(d)
+	link, body := m.inMemory(repo, d)
 	if body == nil || len(body) > manifestLimit {
 		return Manifest{}, false
 	}
@@ -34,19 +36,21 @@ func (m *Mirror) ReadyManifest(repo oci.Repository, ref oci.Reference) (manifest
 }
 
 // freshTag returns what a tag names if nobody need be asked, nor will soon.
-func (m *Mirror) freshTag(key tagName) (d oci.Digest, ok bool) {
-	up, ok := m.registries[key.repo.Registry]
-	if !ok || up.Offline() {
-		return d, false
+func (m *Mirror) freshTag(up *upstream.Registry, key tagName) (d oci.Digest, ok bool) {
+	if up.Offline() {
+		return d, false // such a tag is served as stale
 	}
 	tag, known := m.catalog.Tag(key.repo, key.tag)
 	return tag.Descriptor.Digest, m.trusted(up, key, tag, known) == fresh
 }
 
-// readable reports whether a repository may be pulled at all.
-func (m *Mirror) readable(repo oci.Repository) bool {
-	up, ok := m.registries[repo.Registry]
-	return ok && up.Allows(repo.Name)
+// inMemory returns content that is in memory and may be served through a repository, or nil, and how the two are linked.
+func (m *Mirror) inMemory(repo oci.Repository, d oci.Digest) (catalog.Link, []byte) {
+	link, ok := m.catalog.Link(repo, d)
+	if !ok || !m.mayServe(link) {
+		return link, nil
+	}
+	return link, m.cache.Memory(d)
 }
 
 // TookManifest counts the lookup of a ready manifest. wanted says that a client gets the bytes, and not only their length.
@@ -59,11 +63,11 @@ func (m *Mirror) TookManifest(ctx context.Context, repo oci.Repository, manifest
 
 // ReadyBlob is ReadyManifest for a blob. It returns nil for all others.
 func (m *Mirror) ReadyBlob(repo oci.Repository, d oci.Digest) []byte {
-	link, ok := m.catalog.Link(repo, d)
-	if !ok || !m.readable(repo) || !m.mayServe(link) {
+	if _, err := m.registry(repo); err != nil {
 		return nil
 	}
-	return m.cache.Memory(d)
+	_, body := m.inMemory(repo, d)
+	return body
 }
 
 // TookBlob is TookManifest for a blob.

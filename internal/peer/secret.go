@@ -39,10 +39,10 @@ type ring struct {
 	open   bool // there is no secret: everybody can know these keys
 }
 
-// String returns a placeholder.
+// String shows no bytes of any key.
 func (s Secret) String() string { return "[secret]" }
 
-// LogValue returns a placeholder.
+// LogValue shows no bytes either.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // LoadSecret reads the secret file of a cluster. An error says what is wrong and with which line, and never what the line

@@ -92,6 +92,34 @@ func TestWriteDeadlineFromOutside(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfASlice: a deadline that is nearly as far away as it should be stays, one that is nearer does not.
+func TestDeadlineOfASlice(t *testing.T) {
+	server, _ := tcpPair(t)
+	own, _ := testCrowd(1, 1).admit(server)
+	patience := own.crowd.patience
+	f := func(what string, left time.Duration, renewed bool) {
+		t.Helper()
+		before := time.Now().Add(left).UnixNano()
+		own.armed.Store(before)
+		if err := own.arm(); err != nil {
+			t.Fatal(err)
+		}
+		if after := own.armed.Load(); (after != before) != renewed || after < time.Now().Add(patience*3/4).UnixNano() {
+			t.Errorf("%s: the deadline went from %v to %v", what, time.Unix(0, before), time.Unix(0, after))
+		}
+	}
+	f("as far as can be", patience, false)
+	f("a little nearer", patience*15/16, false)
+	f("nearer", patience*3/4, true)
+	f("in the past", -time.Second, true)
+	if err := own.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if own.armed.Load() != 0 {
+		t.Error("a deadline that was taken away counts as one of a slice")
+	}
+}
+
 // TestLingeringCloseIsNoReset closes with bytes unread: the other end must read to an orderly end.
 func TestLingeringCloseIsNoReset(t *testing.T) {
 	server, client := tcpPair(t)

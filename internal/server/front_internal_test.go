@@ -4,58 +4,38 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// fronted returns both ends of a connection with a front that answers nothing, and what lends it rooms.
-func fronted(t *testing.T) (client net.Conn, fronted net.Conn, lent *int) {
+// fronted returns both ends of a connection with a front that answers nothing.
+func fronted(t *testing.T) (client net.Conn, fronted *plainConn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	server, client := tcpPair(t)
+	own, _ := testCrowd(1, 1).admit(server)
+	l := &frontListener{Listener: &admitted{conn: own}, rooms: &sync.Pool{New: func() any { return new(room) }}}
+	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	lent = new(int)
-	rooms := &sync.Pool{New: func() any { *lent++; return new(room) }}
-	if client, err = net.Dial("tcp", ln.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	own := &admitting{ln, testCrowd(1, 1)}
-	if fronted, err = (&frontListener{own, rooms, nil}).Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = client.Close()
-		_ = fronted.Close()
-	})
-	return client, fronted, lent
+	return client, c.(*plainConn)
 }
 
-// admitting is a listener whose connections are those of a crowd.
-type admitting struct {
+// admitted is a listener with one connection.
+type admitted struct {
 	net.Listener
-	crowd *crowd
+	conn *conn
 }
 
-func (l *admitting) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	own, _ := l.crowd.admit(c.(*net.TCPConn))
-	return own, nil
-}
+func (l *admitted) Accept() (net.Conn, error) { return l.conn, nil }
 
 // TestFrontPassesEverythingOn reads the first byte alone and then the rest, as fasthttp does.
 func TestFrontPassesEverythingOn(t *testing.T) {
-	client, c, _ := fronted(t)
+	client, c := fronted(t)
 	sent := bytes.Repeat([]byte("0123456789"), roomSize)
 	go func() {
 		_, _ = client.Write(sent)
@@ -80,8 +60,8 @@ func TestFrontPassesEverythingOn(t *testing.T) {
 
 // TestIdleFrontHasNoRoom waits for a request.
 func TestIdleFrontHasNoRoom(t *testing.T) {
-	client, c, _ := fronted(t)
-	front := &c.(*plainConn).front
+	client, c := fronted(t)
+	front := &c.front
 	if err := c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
@@ -102,19 +82,14 @@ func TestIdleFrontHasNoRoom(t *testing.T) {
 
 // TestPanicEndsTheConnection and nothing else.
 func TestPanicEndsTheConnection(t *testing.T) {
-	metrics, err := newMetrics(prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{metrics: metrics, log: slog.New(slog.DiscardHandler)} // without a mirror, every hit panics
-	s.rooms.New = func() any { return new(room) }
+	s := newTestServer(t, io.Discard) // without a mirror, every hit panics
 	f := &front{conn: &sink{}, rooms: &s.rooms, server: s}
 	f.enter()
 	f.have = copy(f.room.in[:], "GET /v2/a/b/manifests/1 HTTP/1.1\r\nHost: a\r\n\r\n")
 	if err := f.answer(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want %v", err, net.ErrClosed)
 	}
-	if got := testutil.ToFloat64(metrics.panics); got != 1 {
+	if got := testutil.ToFloat64(s.metrics.panics); got != 1 {
 		t.Errorf("%v panics were counted, want 1", got)
 	}
 }
