@@ -440,6 +440,10 @@ func (f *fill) wakeLocked() {
 func (f *fill) size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.sizeLocked()
+}
+
+func (f *fill) sizeLocked() int64 {
 	if f.part == nil {
 		return f.length
 	}

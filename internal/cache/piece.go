@@ -17,7 +17,9 @@ import (
 // Wait, WriteTo, WriteRange and Close are used by one goroutine at a time; the others may be called from any until Close.
 type Piece struct {
 	blob *Blob
-	span Span // as asked for, with an end
+	span Span // as asked for, with an end; without what lies beyond the content's once that is held
+	// held: Wait has seen all bytes of it. Guarded by the fill's lock, like span.
+	held bool
 	// refused is why its bytes do not come to a fill on demand; guarded by the fill's lock.
 	refused error
 }
@@ -133,8 +135,8 @@ func (f *fill) lacksLocked(p *Piece) (at int64, lacks bool) {
 	return at, at < min(p.span.End, f.endLocked())
 }
 
-// Wait waits until all bytes of the piece are here. Once it has returned nil they can be written, whatever becomes of their
-// content. It returns the fill's error when that fails, ErrNoRoom or ErrDisk among them, or what the source refused this
+// Wait waits until all bytes of the piece are here. Once it has returned nil they can be written, also when the fill ends, and
+// Span stays as it is; but while content that was wrong is fetched anew, writing fails. It returns the fill's error when that fails, ErrNoRoom or ErrDisk among them, or what the source refused this
 // chunk with; or the context's cause.
 func (p *Piece) Wait(ctx context.Context) error {
 	if p.blob.fill == nil || p.blob.file != nil {
@@ -155,6 +157,7 @@ func (f *fill) awaitPiece(ctx context.Context, p *Piece) error {
 			return err
 		}
 		if _, lacks := f.lacksLocked(p); !lacks {
+			p.span.End, p.held = min(p.span.End, f.endLocked()), true
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -207,7 +210,13 @@ func (p *Piece) Size() int64 { return p.blob.Size() }
 // Span returns the bytes of the piece: those asked for, without what lies beyond the end of the content. Until the size is
 // known the end is what was asked for, or the largest number.
 func (p *Piece) Span() Span {
-	if size := p.Size(); size >= 0 {
+	f := p.blob.fill
+	if f == nil {
+		return Span{p.span.Start, min(p.span.End, p.blob.size)}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if size := f.sizeLocked(); size >= 0 && !p.held {
 		return Span{p.span.Start, min(p.span.End, size)}
 	}
 	return p.span

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -230,6 +232,46 @@ func TestPieceOfWrongContent(t *testing.T) {
 		<-reader.done
 		time.Sleep(2 * time.Minute)
 		wantPiece(t, piece(t, c, r, chunkOf(7)), b)
+	})
+}
+
+// TestSpanOfPieceStays what it was when Wait returned, also while content of unknown length is fetched anew: it was wrong.
+func TestSpanOfPieceStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cachetest.Open(t, cachetest.Config(t))
+		b, d := content(chunk + 100)
+		o := newOrigin(b)
+		o.wrong = []int64{5}
+		wrong, right := o.close(0, chunk), make(chan struct{})
+		var again atomic.Bool
+		r := o.chunked(d)
+		r.From = func(ctx context.Context, want cache.Span) (*cache.Stream, error) {
+			if again.Load() {
+				<-right
+			}
+			return o.from(ctx, want)
+		}
+		reader := start(fill(t, c, r), b, 0, -1)
+		p := piece(t, c, r, chunkOf(1))
+		if err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again.Store(true)
+		wrong()
+		synctest.Wait()
+		if size := p.Size(); size != -1 {
+			t.Fatalf("the content of %d bytes is not fetched anew: size %d", len(b), size)
+		}
+		if want := (cache.Span{Start: chunk, End: int64(len(b))}); p.Span() != want {
+			t.Errorf("the piece is %v now, was %v", p.Span(), want)
+		}
+		if n, err := p.WriteTo(io.Discard); err == nil || n > 100 {
+			t.Errorf("wrote %d bytes of a piece whose content is gone, error: %v", n, err)
+		}
+		p.Close()
+		o.set(func(o *origin) { o.wrong = nil })
+		close(right)
+		reader.complete(t)
 	})
 }
 
