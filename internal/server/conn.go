@@ -28,8 +28,10 @@ const (
 type conn struct {
 	*net.TCPConn
 	crowd *crowd
-	// from is the address range that the connection counts for.
-	from netip.Prefix
+	// from is the address range that the connection counts for, since is when it came.
+	from  netip.Prefix
+	since time.Time
+	phase atomic.Int32
 	// limit is the write deadline set from outside, in nanoseconds since 1970; zero is none. TLS sets one before its
 	// last message, and the deadlines of slices must not extend it.
 	limit atomic.Int64

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -14,6 +15,10 @@ const (
 	maxFromAddress = 4 << 10
 	// addressBits6 is the part of an IPv6 address that stands for one client: a provider gives each at least this.
 	addressBits6 = 64
+	// disperseEvery is how often a stop looks for connections that have nothing to do.
+	disperseEvery = 20 * time.Millisecond
+	// newcomerWaits is how long a stop waits for the first request of a connection, which may be on its way. net/http does the same.
+	newcomerWaits = 5 * time.Second
 )
 
 // crowd is all connections of a server. It bounds them and can close them.
@@ -36,7 +41,7 @@ func newCrowd(m *metrics, total, perAddress int) *crowd {
 
 // admit takes a connection in, unless a bound is reached. The caller closes what is not admitted.
 func (c *crowd) admit(tcp *net.TCPConn) (*conn, bool) {
-	own := &conn{TCPConn: tcp, crowd: c, from: addressRange(tcp.RemoteAddr())}
+	own := &conn{TCPConn: tcp, crowd: c, from: addressRange(tcp.RemoteAddr()), since: time.Now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.conns) >= c.total {
@@ -62,6 +67,33 @@ func (c *crowd) leave(own *conn) {
 		delete(c.fromHost, own.from)
 	}
 	c.metrics.connections.Dec()
+}
+
+// disperse closes connections when they have nothing to do until none is left. It fails with what ends ctx before.
+func (c *crowd) disperse(ctx context.Context) error {
+	look := time.NewTicker(disperseEvery)
+	defer look.Stop()
+	for c.dismiss() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
+	}
+	return nil
+}
+
+// dismiss closes the connections that are between two requests, and those that have come some time ago and asked for nothing. It
+// returns how many there are, those included.
+func (c *crowd) dismiss() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for own := range c.conns {
+		if own.phase.CompareAndSwap(phaseIdle, phaseGone) || time.Since(own.since) > newcomerWaits && own.phase.CompareAndSwap(phaseNew, phaseGone) {
+			_ = own.TCPConn.Close() // whoever waits for it notices, and lets it leave
+		}
+	}
+	return len(c.conns)
 }
 
 // cut closes every connection at once and returns how many there were. They leave when their goroutines notice.

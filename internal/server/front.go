@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,8 +15,7 @@ import (
 const (
 	// roomSize is how many bytes of requests are read at once: more than one request, mostly.
 	roomSize = 4 << 10
-	// renewAfter is how old the deadline of an idle connection may become while its requests are answered here, where
-	// fasthttp does not see them.
+	// renewAfter is by how much an idle connection may be closed too early: its deadline is not set for each request.
 	renewAfter = idleFor / 8
 )
 
@@ -28,13 +26,11 @@ type room struct {
 	rec record
 }
 
-// front reads the requests of a connection before fasthttp does. It answers those that are hits in memory itself (quick.go), and
-// passes on the others as they came, with all that follows.
-//
-// fasthttp gives the buffers of idle connections back, and reads the first byte of each request alone: that is where it is
-// between two requests, and where the front may take one. One goroutine at a time reads.
+// front reads the requests of a connection before fasthttp does. It answers those that are hits itself (quick.go), and lends the
+// connection to fasthttp for the others, which get it as if nothing had been read. One goroutine at a time reads.
 type front struct {
 	conn   net.Conn        // *conn or *tls.Conn
+	own    *conn           // what is below
 	raw    syscall.RawConn // nil under TLS
 	rooms  *sync.Pool      // of *room
 	server *Server         // nil when nothing is answered here
@@ -45,6 +41,16 @@ type front struct {
 	err        error // of arrive
 	first      [1]byte
 	renewed    time.Time
+
+	// between: fasthttp has answered a request and not seen a byte of the next. returned: it has got the end of the connection
+	// for that, so closing it gives it back.
+	between, returned bool
+}
+
+// lent is a connection as fasthttp gets it.
+type lent interface {
+	net.Conn
+	ahead() *front
 }
 
 // plainConn and secureConn are connections with a front. They have every method of what they embed: fasthttp sends files
@@ -60,57 +66,51 @@ type (
 	}
 )
 
-func (c *plainConn) Read(p []byte) (int, error)  { return c.front.pass(p) }
+func (c *plainConn) ahead() *front              { return &c.front }
+func (c *plainConn) Read(p []byte) (int, error) { return c.front.pass(p) }
+func (c *plainConn) Close() error               { return c.front.close() }
+
+func (c *secureConn) ahead() *front              { return &c.front }
 func (c *secureConn) Read(p []byte) (int, error) { return c.front.pass(p) }
+func (c *secureConn) Close() error               { return c.front.close() }
 
-// frontListener puts a front before each connection of a listener.
-type frontListener struct {
-	net.Listener
-	rooms  *sync.Pool
-	server *Server // nil: nothing is answered in front
-}
-
-// Accept returns the next connection.
-func (l *frontListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	f := front{rooms: l.rooms, server: l.server}
+// newLent puts a front before a connection.
+func newLent(c net.Conn, rooms *sync.Pool, s *Server) (lent, error) {
+	f := front{rooms: rooms, server: s}
 	if secure, ok := c.(*tls.Conn); ok {
-		f.conn = secure
+		f.conn, f.own = secure, secure.NetConn().(*conn)
 		return &secureConn{secure, f}, nil
 	}
-	own, ok := c.(*conn)
-	if !ok {
-		return c, nil
-	}
+	own := c.(*conn)
 	plain := &plainConn{own, f}
-	plain.front.conn, plain.front.arrive = own, plain.front.read
-	if plain.front.raw, err = own.SyscallConn(); err != nil {
-		return nil, errors.Join(err, own.Close())
-	}
-	return plain, nil
+	plain.front.conn, plain.front.own, plain.front.arrive = own, own, plain.front.read
+	var err error
+	plain.front.raw, err = own.SyscallConn()
+	return plain, err
 }
 
-// pass passes on what the client sends, but for the requests that were answered.
+// pass passes on what the client sends, and the end when a request is over: the next is read here.
 func (f *front) pass(p []byte) (int, error) {
-	if f.room == nil && len(p) != 1 {
+	switch {
+	case f.room == nil && f.between:
+		f.returned = true
+		return 0, io.EOF
+	case f.room == nil:
 		return f.conn.Read(p)
-	}
-	for f.room == nil {
-		if err := f.fetch(); err != nil {
-			return 0, err
-		}
-		if err := f.answer(); err != nil {
-			return 0, err
-		}
 	}
 	n := copy(p, f.room.in[f.next:f.have])
 	if f.next += n; f.next == f.have {
 		f.leave()
 	}
 	return n, nil
+}
+
+// close closes the connection, unless it was lent and comes back.
+func (f *front) close() error {
+	if f.returned {
+		return nil
+	}
+	return f.conn.Close()
 }
 
 // enter takes a room, leave gives it back.
@@ -120,8 +120,10 @@ func (f *front) enter() {
 }
 
 func (f *front) leave() {
-	f.rooms.Put(f.room)
-	f.room = nil
+	if f.room != nil {
+		f.rooms.Put(f.room)
+		f.room = nil
+	}
 }
 
 // fetch waits for bytes without a room, and reads what has come into one.
@@ -195,7 +197,7 @@ func (f *front) answer() (err error) {
 	return nil
 }
 
-// renew keeps a connection from becoming idle for fasthttp, which has set the deadline before the first of these requests.
+// renew puts the time off at which the connection has been idle for too long.
 func (f *front) renew(now time.Time) error {
 	if now.Sub(f.renewed) < renewAfter {
 		return nil

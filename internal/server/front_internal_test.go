@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/valyala/fasthttp"
 )
 
 // fronted returns both ends of a connection with a front that answers nothing.
@@ -17,21 +18,12 @@ func fronted(t *testing.T) (client net.Conn, fronted *plainConn) {
 	t.Helper()
 	server, client := tcpPair(t)
 	own, _ := testCrowd(1, 1).admit(server)
-	l := &frontListener{Listener: &admitted{conn: own}, rooms: &sync.Pool{New: func() any { return new(room) }}}
-	c, err := l.Accept()
+	l, err := newLent(own, &sync.Pool{New: func() any { return new(room) }}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client, c.(*plainConn)
+	return client, l.(*plainConn)
 }
-
-// admitted is a listener with one connection.
-type admitted struct {
-	net.Listener
-	conn *conn
-}
-
-func (l *admitted) Accept() (net.Conn, error) { return l.conn, nil }
 
 // TestFrontPassesEverythingOn reads the first byte alone and then the rest, as fasthttp does.
 func TestFrontPassesEverythingOn(t *testing.T) {
@@ -41,6 +33,9 @@ func TestFrontPassesEverythingOn(t *testing.T) {
 		_, _ = client.Write(sent)
 		_ = client.(*net.TCPConn).CloseWrite()
 	}()
+	if err := c.front.fetch(); err != nil {
+		t.Fatal(err)
+	}
 	var got []byte
 	for size := 1; ; size = 1 + size*7%9001 {
 		p := make([]byte, size)
@@ -65,18 +60,49 @@ func TestIdleFrontHasNoRoom(t *testing.T) {
 	if err := c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := c.Read(make([]byte, 1)); err == nil || n != 0 || front.room != nil {
-		t.Errorf("read %d bytes, %v; room %v", n, err, front.room)
+	if err := front.fetch(); err == nil || front.room != nil {
+		t.Errorf("%v; room %v", err, front.room)
 	}
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = client.Write([]byte("ab"))
-	if n, err := c.Read(make([]byte, 1)); err != nil || n != 1 || front.room == nil {
+	if err := front.fetch(); err != nil || front.room == nil {
+		t.Errorf("%v; room %v", err, front.room)
+	}
+	if n, err := c.Read(make([]byte, 10)); err != nil || n != 2 || front.room != nil {
 		t.Errorf("read %d bytes, %v; room %v", n, err, front.room)
 	}
-	if n, err := c.Read(make([]byte, 10)); err != nil || n != 1 || front.room != nil {
-		t.Errorf("read %d bytes, %v; room %v", n, err, front.room)
+}
+
+// TestLentConnectionComesBack at the end of an answer, and only there: a read of one byte in the middle of a request is none.
+func TestLentConnectionComesBack(t *testing.T) {
+	client, c := fronted(t)
+	f := &c.front
+	_, _ = client.Write([]byte("ab"))
+	if n, err := c.Read(make([]byte, 1)); err != nil || n != 1 || f.returned {
+		t.Errorf("in a request: %d bytes, %v", n, err)
+	}
+	lentPhase(c, fasthttp.StateIdle)
+	if n, err := c.Read(make([]byte, 1)); err != io.EOF || n != 0 || !f.returned {
+		t.Errorf("between two: %d bytes, %v", n, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.fetch(); err != nil || f.have != 1 {
+		t.Errorf("after it was returned: %d bytes, %v", f.have, err)
+	}
+	lentPhase(c, fasthttp.StateActive)
+	f.returned = false
+	if _, err := c.Read(make([]byte, 8)); err != nil {
+		t.Error(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("closed by fasthttp: %v", err)
 	}
 }
 

@@ -37,11 +37,10 @@ type Peers struct {
 	crowd  *crowd
 	send   *uploads
 
-	draining atomic.Bool
+	draining, stopped atomic.Bool
 
-	mu       sync.Mutex // guards the rest
+	mu       sync.Mutex // guards listener, and stopped against Serve
 	listener *listener
-	stopped  bool
 }
 
 // Peers returns what answers peers for the mirror of s, with so many bytes a second of blobs at most, 0 for no limit. It opens
@@ -62,13 +61,13 @@ func (s *Server) Peers(upload int64) *Peers {
 func (p *Peers) Serve(ln net.Listener) error {
 	l := newListener(ln, p.crowd, p.server.log)
 	p.mu.Lock()
-	stopped := p.stopped
+	stopped := p.stopped.Load()
 	p.listener = l
 	p.mu.Unlock()
 	if stopped {
 		return l.Close()
 	}
-	if err := p.http.Serve(&frontListener{Listener: l, rooms: &p.server.rooms}); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := (&attendant{http: p.http, rooms: &p.server.rooms, stopping: &p.stopped}).serve(l); err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil
@@ -81,17 +80,16 @@ func (p *Peers) Drain() { p.draining.Store(true) }
 func (p *Peers) Shutdown(ctx context.Context) error {
 	p.Drain()
 	p.mu.Lock()
-	p.stopped = true
+	p.stopped.Store(true)
 	l := p.listener
 	p.mu.Unlock()
 	if l == nil {
 		return nil
 	}
 	stopErr := l.Close()
-	if err := p.http.ShutdownWithContext(ctx); err != nil && ctx.Err() == nil {
-		return errors.Join(stopErr, err)
+	if p.crowd.disperse(ctx) != nil {
+		p.crowd.cut()
 	}
-	p.crowd.cut()
 	return stopErr
 }
 

@@ -113,9 +113,10 @@ func (s *Server) newHTTP(name string) *fasthttp.Server {
 		WriteTimeout: 0,
 		// The crowd is what bounds connections. fasthttp's own bound must never be reached: it answers from the accept loop.
 		Concurrency: 2 * maxConnections,
-		// Idle connections give their buffers back: a node has thousands, and the buffer for headers is large.
+		// It reads the first byte of a request alone then, with no buffer in its hands: the place where a connection comes back
+		// from it. It knows no listener and no stop.
 		ReduceMemoryUsage:     true,
-		CloseOnShutdown:       true,
+		ConnState:             lentPhase,
 		NoDefaultContentType:  true,
 		NoDefaultDate:         true,
 		SecureErrorLogMessage: true,
@@ -134,7 +135,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if s.identity != nil {
 		secured = s.identity.listen(l)
 	}
-	if err := s.http.Serve(&frontListener{secured, &s.rooms, s}); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := (&attendant{s.http, &s.rooms, s, &s.draining}).serve(secured); err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil
@@ -156,8 +157,8 @@ func (s *Server) enlist(l *listener) bool {
 // server cannot be used again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	stopErr := s.stopAccepting()
-	err := s.http.ShutdownWithContext(ctx)
-	if err != nil && ctx.Err() != nil {
+	err := s.crowd.disperse(ctx)
+	if err != nil {
 		err = fmt.Errorf("drain: %d connections were cut: %w", s.crowd.cut(), err)
 	}
 	s.stopWork()
@@ -200,6 +201,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	defer x.recoverPanic()
 	if err := s.serve(x); err != nil {
 		x.refuse(err)
+	}
+	if s.draining.Load() {
+		ctx.Response.SetConnectionClose()
 	}
 	x.end()
 }
