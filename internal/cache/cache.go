@@ -120,6 +120,23 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 // of a file, no lock across it. When the file has changed since it was verified, it is read first (recheck.go).
 func (c *Cache) Open(d oci.Digest) (*Blob, error) { return c.open(d, (*fill).attach) }
 
+// Stored opens complete content, as Open does. Content that is being filled is not found.
+func (c *Cache) Stored(d oci.Digest) (*Blob, error) {
+	if m := c.memory.get(d); m != nil {
+		return inMemory(d, m), nil
+	}
+	if e, _ := c.index.find(d); e != nil {
+		return c.openEntry(d, e)
+	}
+	return nil, ErrNotFound
+}
+
+// inMemory is one more hit of content in memory.
+func inMemory(d oci.Digest, m *memoryBlob) *Blob {
+	m.entry.hit()
+	return &Blob{digest: d, tier: TierMemory, data: m.data, size: int64(len(m.data))}
+}
+
 // Memory returns content that is in memory, as one more hit, or nil. It is never written to.
 func (c *Cache) Memory(d oci.Digest) []byte {
 	m := c.memory.get(d)
@@ -133,8 +150,7 @@ func (c *Cache) Memory(d oci.Digest) []byte {
 // open opens complete content, or growing content if attach does not refuse the fill.
 func (c *Cache) open(d oci.Digest, attach func(*fill) bool) (*Blob, error) {
 	if m := c.memory.get(d); m != nil {
-		m.entry.hit()
-		return &Blob{digest: d, tier: TierMemory, data: m.data, size: int64(len(m.data))}, nil
+		return inMemory(d, m), nil
 	}
 	for {
 		e, f := c.index.find(d)

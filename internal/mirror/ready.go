@@ -70,9 +70,25 @@ func (m *Mirror) ReadyBlob(repo oci.Repository, d oci.Digest) []byte {
 	return body
 }
 
+// ReadyFile opens a blob that is not in memory, but complete, and can be served like a ready one. The caller closes it. For all
+// others ok is false.
+func (m *Mirror) ReadyFile(repo oci.Repository, d oci.Digest) (blob *Blob, ok bool) {
+	if _, err := m.registry(repo); err != nil {
+		return nil, false
+	}
+	if link, ok := m.catalog.Link(repo, d); !ok || !m.mayServe(link) {
+		return nil, false
+	}
+	b, err := m.cache.Stored(d)
+	if err != nil {
+		return nil, false // Blob finds the same, and what to do
+	}
+	return &Blob{Blob: b, Outcome: Hit, Source: sourceOf(b.Tier())}, true
+}
+
 // TookBlob is TookManifest for a blob.
-func (m *Mirror) TookBlob(d oci.Digest, wanted bool) {
-	m.metrics.lookup(blobKind, Hit, Memory)
+func (m *Mirror) TookBlob(d oci.Digest, source Source, wanted bool) {
+	m.metrics.lookup(blobKind, Hit, source)
 	if wanted {
 		m.prefetch.unread.asked(d)
 	}

@@ -19,7 +19,7 @@ func accepts(lines [][]byte, mediaType string) bool {
 				continue
 			}
 			asked = true
-			if covers(string(pattern), mediaType) && !refused(params) {
+			if covers(pattern, mediaType) && !refused(params) {
 				return true
 			}
 		}
@@ -28,15 +28,15 @@ func accepts(lines [][]byte, mediaType string) bool {
 }
 
 // covers reports whether a pattern of an Accept header includes mediaType. Types are case-insensitive.
-func covers(pattern, mediaType string) bool {
-	if pattern == "*/*" || pattern == "*" {
+func covers(pattern []byte, mediaType string) bool {
+	if string(pattern) == "*/*" || string(pattern) == "*" {
 		return true
 	}
-	if kind, ok := strings.CutSuffix(pattern, "/*"); ok {
+	if kind, ok := bytes.CutSuffix(pattern, []byte("/*")); ok {
 		own, _, _ := strings.Cut(mediaType, "/")
-		return strings.EqualFold(kind, own)
+		return equalFold(kind, own)
 	}
-	return strings.EqualFold(pattern, mediaType)
+	return equalFold(pattern, mediaType)
 }
 
 // refused reports whether the parameters of an element hold a weight of zero.

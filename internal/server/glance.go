@@ -8,6 +8,7 @@ type glance struct {
 	path, query []byte // raw
 	host        []byte
 	requestID   []byte
+	ranges      []byte // the value of Range; nil without one
 	accept      [glanceAccepts][]byte
 	accepts     int
 }
@@ -88,7 +89,7 @@ func (g *glance) header(line []byte) bool {
 func (g *glance) field(name, value []byte) bool {
 	switch name[0] | 0x20 {
 	case 'a':
-		if named(name, "accept") {
+		if equalFold(name, "accept") {
 			if g.accepts == glanceAccepts {
 				return false
 			}
@@ -96,52 +97,61 @@ func (g *glance) field(name, value []byte) bool {
 			g.accepts++
 		}
 	case 'h':
-		if named(name, "host") {
+		if equalFold(name, "host") {
 			if g.host != nil || len(value) == 0 {
 				return false
 			}
 			g.host = value
 		}
 	case 'x':
-		if named(name, "x-request-id") {
+		if equalFold(name, "x-request-id") {
 			if g.requestID != nil || !saneID(value) {
 				return false
 			}
 			g.requestID = value
 		}
 	case 'c':
-		if named(name, "connection") {
-			return named(value, "keep-alive")
+		if equalFold(name, "connection") {
+			return equalFold(value, "keep-alive")
 		}
-		return !named(name, "content-length")
+		return !equalFold(name, "content-length")
 	case 'e':
-		return !named(name, "expect")
+		return !equalFold(name, "expect")
 	case 'i': // If-None-Match and its kin
 		return len(name) < 3 || name[2] != '-'
 	case 'r':
-		return !named(name, "range")
+		if equalFold(name, "range") {
+			if g.ranges != nil || len(value) == 0 {
+				return false
+			}
+			g.ranges = value
+		}
 	case 't': // Transfer-Encoding, TE, Trailer
 		return false
 	case 'u':
-		return !named(name, "upgrade")
+		return !equalFold(name, "upgrade")
 	case 'v':
-		return !named(name, "via")
+		return !equalFold(name, "via")
 	}
 	return true
 }
 
-// named compares the name of a header with one in lower case.
-func named(name []byte, lower string) bool {
-	if len(name) != len(lower) {
+// equalFold compares ASCII without regard to case.
+func equalFold(b []byte, s string) bool {
+	if len(b) != len(s) {
 		return false
 	}
-	for i, c := range name {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
+	for i, c := range b {
+		if lower(c) != lower(s[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
 }

@@ -45,7 +45,14 @@ func FuzzGlance(f *testing.F) {
 		if !slices.Equal(r.Header.Values("Accept"), accept) || r.Header.Get("X-Request-Id") != string(g.requestID) {
 			t.Errorf("%q: header %v, glance says %q and %q", b[:length], r.Header, accept, g.requestID)
 		}
-		for _, name := range []string{"Range", "If-Range", "If-None-Match", "Via", "Transfer-Encoding", "Content-Length", "Expect", "Upgrade"} {
+		var ranges []string
+		if g.ranges != nil {
+			ranges = []string{string(g.ranges)}
+		}
+		if !slices.Equal(r.Header.Values("Range"), ranges) {
+			t.Errorf("%q: ranges %q, glance says %q", b[:length], r.Header.Values("Range"), ranges)
+		}
+		for _, name := range []string{"If-Range", "If-None-Match", "Via", "Transfer-Encoding", "Content-Length", "Expect", "Upgrade"} {
 			if len(r.Header.Values(name)) > 0 {
 				t.Errorf("%q has a %s, which changes the answer", b[:length], name)
 			}

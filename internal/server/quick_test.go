@@ -19,7 +19,9 @@ const own = "TE: trailers"
 func (h *harness) warm(raw string) {
 	h.t.Helper()
 	for begin := time.Now(); server.Quick(h.server, raw) == nil; time.Sleep(5 * time.Millisecond) {
-		h.raw("GET", raw).want(h.t, 200)
+		if a := h.raw("GET", raw); a.err != nil {
+			h.t.Fatal(a.err)
+		}
 		if time.Since(begin) > patience {
 			h.t.Fatalf("no quick answer after %v: %q", patience, raw)
 		}
@@ -40,29 +42,56 @@ func (h *harness) exact(raw string) string {
 	return regexp.MustCompile(`X-Request-Id: [A-Z0-9]+-[a-z0-9]+`).ReplaceAllString(string(b), "X-Request-Id: ID")
 }
 
-// TestQuickAnswersAreTheSame compares what hits in memory are answered with quickly and by all steps, byte by byte.
+// TestQuickAnswersAreTheSame compares what hits are answered with quickly and by all steps, byte by byte.
 func TestQuickAnswersAreTheSame(t *testing.T) {
 	h := newHarness(t)
 	image := h.hub.AddImage("org/app", "1", 100)
-	blob := h.hub.AddBlob("org/app", pattern(4096))
 	manifest, byDigest := "/v2/org/app/manifests/1", "/v2/org/app/manifests/"+image.Digest.String()
-	for _, target := range []string{manifest, byDigest, blobPath("org/app", blob)} {
-		h.warm(request("GET", target))
+	both := []string{"GET", "HEAD"}
+	f := func(target string, methods []string, headers ...string) {
+		t.Helper()
 		for _, form := range []string{target, "/docker.io" + target, target + "?ns=docker.io", "/v2/docker.io/" + target[4:]} {
-			for _, method := range []string{"GET", "HEAD"} {
-				for _, headers := range [][]string{nil, {"X-Request-Id: a-trace"}, {"Accept: */*", "Accept: text/html"}, {"Connection: keep-alive", "User-Agent: x"}} {
-					quick := request(method, form, headers...)
-					if server.Quick(h.server, quick) == nil {
-						t.Errorf("no quick answer to %q", quick)
-					}
-					got, want := h.exact(quick), h.exact(request(method, form, append(headers, own)...))
-					if got != want {
-						t.Errorf("%q: quick answer\n%q, want\n%q", quick, got, want)
-					}
+			for _, method := range methods {
+				quick := request(method, form, headers...)
+				h.warm(quick)
+				got, want := h.exact(quick), h.exact(request(method, form, append(headers, own)...))
+				if got != want {
+					t.Errorf("%q: quick answer\n%.600q, want\n%.600q", quick, got, want)
 				}
 			}
 		}
 	}
+	for _, target := range []string{manifest, byDigest} {
+		f(target, both)
+		f(target, both, "X-Request-Id: a-trace")
+		f(target, both, "Connection: keep-alive", "User-Agent: x")
+	}
+	f(byDigest, both, "Accept: */*", "Accept: text/html")
+	for _, size := range []int{0, 4096, 40 << 10, 3 << 20} { // in memory, long, and a file
+		target, methods := blobPath("org/app", h.hub.AddBlob("org/app", pattern(size))), both
+		if size > 1<<20 {
+			methods = []string{"GET"}
+		} else {
+			h.warmMemory(request("GET", target))
+		}
+		f(target, methods)
+		f(target, methods, "X-Request-Id: a-trace")
+		f(target, []string{"GET"}, "Range: pages=1-2")
+		if size > 0 {
+			f(target, []string{"GET"}, "Range: bytes=0-0")
+			f(target, []string{"GET"}, "Range: bytes=100-2999", "Accept: */*")
+			f(target, []string{"GET"}, "Range: bytes=-1000")
+			f(target, []string{"GET"}, "range:bytes=3000-99999999")
+		}
+	}
+}
+
+// warmMemory asks until content is served from memory.
+func (h *harness) warmMemory(raw string) {
+	h.t.Helper()
+	eventually(h.t, "content is in memory", func() bool {
+		return h.raw("GET", raw).want(h.t, 200).Header.Get("X-Cache-Source") == "memory"
+	})
 }
 
 // TestNotForQuickAnswers has requests that need more than a look.
@@ -70,15 +99,19 @@ func TestNotForQuickAnswers(t *testing.T) {
 	h := newHarness(t)
 	h.hub.AddImage("org/app", "1", 100)
 	blob := h.hub.AddBlob("org/app", pattern(4096))
-	large := h.hub.AddBlob("org/app", pattern(40<<10))
+	large := h.hub.AddBlob("org/app", pattern(3<<20))
 	manifest := "/v2/org/app/manifests/1"
 	h.warm(request("GET", manifest))
 	h.warm(request("GET", blobPath("org/app", blob)))
-	for range 3 {
-		h.get(blobPath("org/app", large)).want(t, 200)
-	}
+	h.warm(request("GET", blobPath("org/app", large)))
 	for what, raw := range map[string]string{
-		"part":           request("GET", blobPath("org/app", blob), "Range: bytes=0-1"),
+		"two parts":      request("GET", blobPath("org/app", blob), "Range: bytes=0-1,4-5"),
+		"part beyond":    request("GET", blobPath("org/app", large), "Range: bytes=9999999-"),
+		"part of a head": request("HEAD", blobPath("org/app", blob), "Range: bytes=0-1"),
+		"manifest part":  request("GET", manifest, "Range: bytes=0-1"),
+		"two ranges":     request("GET", blobPath("org/app", large), "Range: bytes=0-1", "Range: bytes=0-1"),
+		"if range":       request("GET", blobPath("org/app", large), "Range: bytes=0-1", "If-Range: a"),
+		"head of a file": request("HEAD", blobPath("org/app", large)),
 		"condition":      request("GET", manifest, "If-None-Match: *"),
 		"other type":     request("GET", manifest, "Accept: text/html"),
 		"close":          request("GET", manifest, "Connection: close"),
@@ -97,7 +130,6 @@ func TestNotForQuickAnswers(t *testing.T) {
 		"another tag":    request("GET", "/v2/org/app/manifests/2"),
 		"other registry": request("GET", "/v2/ghcr.io/org/app/manifests/1"),
 		"unknown blob":   request("GET", blobPath("org/other", blob)),
-		"long":           request("GET", blobPath("org/app", large)),
 		"ping":           request("GET", "/v2/"),
 		"tags":           request("GET", "/v2/org/app/tags/list"),
 		"half":           strings.TrimSuffix(request("GET", manifest), "\r\n"),
@@ -174,11 +206,11 @@ func TestQuickAnswersAreCounted(t *testing.T) {
 	}
 }
 
-// TestQuickAnswersAllocateLittle asserts what a hit allocates: the strings of its route.
-func TestQuickAnswersAllocateLittle(t *testing.T) {
+// TestQuickAnswersAllocateNothing, from the second one of an address on, and little when they come from a file.
+func TestQuickAnswersAllocateNothing(t *testing.T) {
 	h := newHarnessWith(t, options{level: slog.LevelWarn})
 	h.hub.AddImage("org/app", "1", 100)
-	blob := h.hub.AddBlob("org/app", pattern(4096))
+	blob, large := h.hub.AddBlob("org/app", pattern(4096)), h.hub.AddBlob("org/app", pattern(3<<20))
 	f := func(raw string, most float64) {
 		t.Helper()
 		h.warm(raw)
@@ -187,6 +219,9 @@ func TestQuickAnswersAllocateLittle(t *testing.T) {
 			t.Errorf("%q: %v allocations, want at most %v", raw, got, most)
 		}
 	}
-	f(request("GET", "/v2/org/app/manifests/1"), 4)
-	f(request("GET", blobPath("org/app", blob)), 4)
+	f(request("GET", "/v2/org/app/manifests/1", "Accept: text/html", "Accept: application/vnd.oci.image.manifest.v1+json"), 0)
+	f(request("HEAD", "/docker.io/v2/org/app/manifests/1"), 0)
+	h.warmMemory(request("GET", blobPath("org/app", blob)))
+	f(request("GET", blobPath("org/app", blob)), 0)
+	f(request("GET", blobPath("org/app", large), "Range: bytes=5-1000"), 30)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -54,7 +55,10 @@ type Server struct {
 	buffers sync.Pool
 	// rooms holds *room for what is read ahead of fasthttp.
 	rooms sync.Pool
-	// preamble is how a quick answer begins.
+	// writers holds *bufio.Writer for long quick answers.
+	writers sync.Pool
+	routes  *routeTable
+	// preamble is what follows the status of a quick answer.
 	preamble string
 
 	mu        sync.Mutex // guards listeners, and draining against Serve
@@ -87,7 +91,9 @@ func New(cfg Config, m *mirror.Mirror, version string, log *slog.Logger, reg pro
 	}
 	s.buffers.New = func() any { buffer := make([]byte, copyBuffer); return &buffer }
 	s.rooms.New = func() any { return new(room) }
-	s.preamble = "HTTP/1.1 200 OK\r\nServer: mirror/" + version + "\r\nContent-Type: "
+	s.writers.New = func() any { return bufio.NewWriter(nil) }
+	s.routes = newRouteTable()
+	s.preamble = "\r\nServer: mirror/" + version + "\r\nContent-Type: "
 	s.work, s.stopWork = context.WithCancel(context.Background())
 	s.http = s.newHTTP("mirror/" + version)
 	return s, nil
