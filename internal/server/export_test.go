@@ -46,3 +46,9 @@ func (s *sink) Write(p []byte) (int, error) {
 func (s *sink) RemoteAddr() net.Addr { return nil }
 
 func (s *sink) SetReadDeadline(time.Time) error { return nil }
+
+// Renewed is when the connection's time without a request last began.
+func (q *QuickAnswers) Renewed() time.Time { return q.front.renewed }
+
+// SetRenewed says that it was at t.
+func (q *QuickAnswers) SetRenewed(t time.Time) { q.front.renewed = t }

@@ -225,3 +225,18 @@ func TestQuickAnswersAllocateNothing(t *testing.T) {
 	f(request("GET", blobPath("org/app", blob)), 0)
 	f(request("GET", blobPath("org/app", large), "Range: bytes=5-1000"), 30)
 }
+
+// TestLongAnswerIsNoIdleTime: what a connection may wait for its next request begins when the answer is over.
+func TestLongAnswerIsNoIdleTime(t *testing.T) {
+	h := newHarness(t)
+	raw := request("GET", blobPath("org/app", h.hub.AddBlob("org/app", pattern(3<<20))))
+	h.warm(raw)
+	q := server.NewQuick(h.server, raw)
+	q.SetRenewed(time.Now().Add(-time.Hour))
+	if q.Answer() == nil {
+		t.Fatal("no quick answer")
+	}
+	if idle := time.Since(q.Renewed()); idle > time.Minute {
+		t.Errorf("the connection counts as idle for %v", idle)
+	}
+}

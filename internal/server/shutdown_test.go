@@ -141,3 +141,34 @@ func TestSeveralListeners(t *testing.T) {
 		t.Errorf("serve: %v", err)
 	}
 }
+
+// TestShutdownClosesIdleConnections at once, and waits some seconds for the first request of new ones.
+func TestShutdownClosesIdleConnections(t *testing.T) {
+	h := newHarness(t)
+	h.hub.AddImage("org/app", "1", 100)
+	manifest := request("GET", manifestPath("org/app", "1"))
+	h.warm(manifest)
+	var idle []*client
+	for _, raw := range []string{manifest, request("GET", "/v2/"), request("GET", "/v2/"), manifest} { // quick answers, and others
+		c := h.dial()
+		for range 2 {
+			c.send(raw)
+			c.read("GET").want(t, 200)
+		}
+		idle = append(idle, c)
+	}
+	fresh := h.dial()
+	eventually(t, "the new connection is accepted", func() bool { return h.metric("mirror_connections") >= 5 })
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); h.close() }()
+	for i, c := range idle {
+		if !c.ended() {
+			t.Errorf("idle connection %d did not end in an orderly way", i)
+		}
+	}
+	fresh.send(manifest)
+	if a := fresh.read("GET").want(t, 503); !a.Close || !fresh.ended() {
+		t.Errorf("new connection: got %v, want an end", a.Header)
+	}
+	<-stopped
+}
