@@ -6,8 +6,8 @@ import "mirror/internal/units"
 type Config struct {
 	// Dir is the data directory. One process owns it at a time.
 	Dir string `yaml:"dir"`
-	// MaxSize bounds the disk tier in bytes, partial content, reservations of running fills and quarantine
-	// included.
+	// MaxSize bounds the content of the disk tier in bytes, partial content, reservations of running fills and quarantine
+	// included. The index and the journals of partial content come on top.
 	MaxSize units.Bytes `yaml:"max_size"`
 	// MinFree is how many bytes stay free on the file system of Dir, whatever MaxSize allows, but at most a tenth of the file
 	// system.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -198,4 +199,23 @@ func (r *crashed) within() {
 	if used > int64(r.cfg.MaxSize) {
 		r.t.Errorf("%d bytes are on the disk, %d more than the limit", used, used-int64(r.cfg.MaxSize))
 	}
+}
+
+// TestWritten counts what is in no hole.
+func TestWritten(t *testing.T) {
+	f := func(want int64, parts ...string) {
+		t.Helper()
+		if got := written([]byte(strings.Join(parts, ""))); got != want {
+			t.Errorf("%q: %d bytes, want %d", parts, got, want)
+		}
+	}
+	hole := strings.Repeat("\x00", 100)
+	f(0)
+	f(0, hole)
+	f(3, "abc")
+	f(3, hole, "abc", hole)
+	f(6, "abc", hole, "abc")
+	f(8, "abc\x00\x00abc", hole)
+	f(2, "\x00a")
+	f(3, "a\x00\x00")
 }
