@@ -36,7 +36,7 @@ const (
 
 func blobPath(dir string, d oci.Digest) string {
 	encoded := d.Encoded()
-	return filepath.Join(dir, blobsDir, d.Algorithm().String(), encoded[:2], encoded)
+	return dir + "/" + blobsDir + "/" + d.Algorithm().String() + "/" + encoded[:2] + "/" + encoded // each hit on a file needs it
 }
 
 func partialPath(dir string, d oci.Digest, n uint64) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+	"time"
 
 	"mirror/internal/oci"
 )
@@ -133,4 +134,23 @@ func TestPartialNames(t *testing.T) {
 			t.Errorf("%s is a journal: %v, want %v", name, got, want)
 		}
 	}
+}
+
+// TestAlmostWhole: no journal for what will be committed in two looks, at the rate of what has come.
+func TestAlmostWhole(t *testing.T) {
+	const mib = 1 << 20
+	f := func(size, present, fresh int64, since time.Duration, want bool) {
+		t.Helper()
+		c := &claim{size: size, present: spans{{0, present}}}
+		if got := c.almostWhole(fresh, since, time.Second); got != want {
+			t.Errorf("%d of %d, %d of them in %v: %v", present, size, fresh, since, got)
+		}
+	}
+	f(1000*mib, 400*mib, 400*mib, time.Second, true)
+	f(1000*mib, 300*mib, 300*mib, time.Second, false)
+	f(10000*mib, 400*mib, 400*mib, time.Second, false)
+	f(1000*mib, 900*mib, 50*mib, time.Second, true)
+	f(1000*mib, 900*mib, 50*mib, 2*time.Second, false) // what comes slowly now
+	f(1000*mib, 999*mib, 1, time.Hour, false)
+	f(-1, 400*mib, 400*mib, time.Second, false)
 }

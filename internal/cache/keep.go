@@ -68,11 +68,19 @@ func (f *fill) journal(p *part) error {
 	if c == nil {
 		return nil
 	}
-	fresh, pace := c.present.total()-p.journal.claimed, f.cache.pace
-	if fresh <= 0 || fresh < pace.bytes && time.Since(p.journal.at) < pace.age {
+	fresh, since, pace := c.present.total()-p.journal.claimed, time.Since(p.journal.at), f.cache.pace
+	if fresh <= 0 || fresh < pace.bytes && since < pace.age || c.almostWhole(fresh, since, pace.look) {
 		return nil
 	}
 	return f.cache.writeJournal(p, c)
+}
+
+// almostWhole reports whether what is lacking will have come in a moment, at the rate of the bytes that have come since. The commit syncs
+// all of it then; a sync just before is work for the disk and the processor while a client waits: it cost a sixth of a fast
+// fill.
+func (c *claim) almostWhole(fresh int64, since, look time.Duration) bool {
+	lacking := c.size - c.present.total()
+	return c.size >= 0 && float64(lacking)*since.Seconds() < float64(fresh)*(2*look).Seconds()
 }
 
 // claim returns what is present now, or nil when there is nothing to keep. The caller holds the part's journal, so the part

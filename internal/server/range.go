@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"strconv"
 
 	"mirror/internal/oci"
 )
@@ -19,7 +20,9 @@ type span struct {
 
 // contentRange is the value of a Content-Range header for s of a blob of size bytes.
 func (s span) contentRange(size int64) string {
-	return fmt.Sprintf("bytes %d-%d/%d", s.off, s.off+s.n-1, size)
+	b := strconv.AppendInt(append(make([]byte, 0, 64), "bytes "...), s.off, 10)
+	b = strconv.AppendInt(append(b, '-'), s.off+s.n-1, 10)
+	return string(strconv.AppendInt(append(b, '/'), size, 10))
 }
 
 // byteRange is one element of a Range header: first and last byte, or a suffix length with first -1.

@@ -58,6 +58,22 @@ func TestOneTagManyPulls(t *testing.T) {
 	}
 }
 
+// TestATagThatIsNeverFresh is asked for by everybody at once, when all have it: whoever comes while it is being checked joins that.
+func TestATagThatIsNeverFresh(t *testing.T) {
+	f := start(t, 16, func(p *netlab.Plan) {
+		p.Configure = func(_ int, s *netlab.Settings) { s.FreshFor = "0s" }
+	})
+	f.Registry.AddLayer("1", mib, 1)
+	f.ask("1", 1)
+	f.Registry.Reset()
+	f.ask("1", 1)
+	counts := f.Registry.Counts()
+	t.Logf("16 pulls at once: the registry got %d GET and %d HEAD", counts.Manifests, counts.Heads)
+	if counts.Manifests != 0 || counts.Heads > 2 {
+		t.Errorf("the registry was asked %+v, want one HEAD, or two when somebody comes late", counts)
+	}
+}
+
 // TestTheRegistryRefuses lets all nodes ask for what the registry does not give.
 func TestTheRegistryRefuses(t *testing.T) {
 	for _, status := range []int{http.StatusNotFound, http.StatusUnauthorized, http.StatusTooManyRequests} {
