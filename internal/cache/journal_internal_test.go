@@ -149,8 +149,8 @@ func TestAlmostWhole(t *testing.T) {
 	f(1000*mib, 400*mib, 400*mib, time.Second, true)
 	f(1000*mib, 300*mib, 300*mib, time.Second, false)
 	f(10000*mib, 400*mib, 400*mib, time.Second, false)
-	f(1000*mib, 900*mib, 50*mib, time.Second, true)
-	f(1000*mib, 900*mib, 50*mib, 2*time.Second, false) // what comes slowly now
+	f(1000*mib, 910*mib, 50*mib, time.Second, true)
+	f(1000*mib, 910*mib, 50*mib, 2*time.Second, false) // what comes slowly now
 	f(1000*mib, 999*mib, 1, time.Hour, false)
 	f(-1, 400*mib, 400*mib, time.Second, false)
 }
