@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -17,6 +19,9 @@ func (g *Group) View() View {
 	v := View{ranking: now.ranking, self: now.self}
 	if dead := *g.dead.Load(); len(dead) > 0 {
 		v.except = dead.names(now.ranking, time.Now())
+	}
+	if g.settings.Disowned {
+		v.except = NamesOf(append(slices.Collect(maps.Keys(v.except)), g.name)...)
 	}
 	return v
 }

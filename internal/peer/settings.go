@@ -21,6 +21,9 @@ type Settings struct {
 	// Resolver looks up the names among the seeds.
 	Resolver resolver
 
+	// Disowned makes this node believe that it may own nothing, whatever the others believe: a stale view, for tests.
+	Disowned bool
+
 	tune func(*memberlist.Config) // speeds up tests; nil otherwise
 }
 

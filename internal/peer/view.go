@@ -29,7 +29,7 @@ func (v View) Alone() bool { return len(v.ranking.members) < 2 }
 func (v View) Owners() int { return v.ranking.Owners() }
 
 // MayOwn tells whether this node may own anything, as it sees the cluster.
-func (v View) MayOwn() bool { return v.ranking.owners.has(v.self.Name) }
+func (v View) MayOwn() bool { return v.ranking.owners.has(v.self.Name) && !v.Passed(v.self.Name) }
 
 // Owner returns the member that owns key. It is nil when nobody may: then the upstream is all that is left.
 func (v View) Owner(key Key) *Member { return v.ranking.Owner(key, v.except) }
