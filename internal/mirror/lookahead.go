@@ -23,15 +23,19 @@ func (m *Mirror) Pulled(ctx context.Context, repo oci.Repository, manifest *Mani
 	if !ok || !up.Prefetch() {
 		return
 	}
-	d := manifest.Descriptor
+	d := &manifest.Descriptor
 	if !oci.IsIndexType(d.MediaType) {
 		m.habits.gotManifest(repo, d.Digest)
 		return
 	}
-	if !m.habits.gotIndex(repo, d.Digest) {
-		return
+	if m.habits.gotIndex(repo, d.Digest) {
+		m.pulledIndex(ctx, up, repo, manifest)
 	}
-	parsed, err := oci.ParseManifest(d.MediaType, manifest.Body)
+}
+
+// pulledIndex fetches those manifests of an index ahead that clients of the repository will ask for.
+func (m *Mirror) pulledIndex(ctx context.Context, up *upstream.Registry, repo oci.Repository, manifest *Manifest) {
+	parsed, err := oci.ParseManifest(manifest.Descriptor.MediaType, manifest.Body)
 	if err != nil {
 		return // it was good enough to be stored once, and the client will tell
 	}

@@ -19,11 +19,14 @@ const (
 	renewAfter = idleFor / 8
 )
 
-// room is what the reading and answering of requests needs for a moment. Idle connections have none.
+// room is what the reading and answering of requests needs for a moment. Idle connections have none. What is in it need not be on
+// the stack, which never shrinks as fast as it grows: the way to a quick answer fits into 4 KiB.
 type room struct {
-	in  [roomSize]byte
-	out []byte
-	rec record
+	in      [roomSize]byte
+	out     []byte
+	request glance
+	hit     quickHit
+	rec     record
 }
 
 // front reads the requests of a connection before fasthttp does. It answers those that are hits itself (quick.go), and lends the
@@ -121,6 +124,7 @@ func (f *front) enter() {
 
 func (f *front) leave() {
 	if f.room != nil {
+		f.room.hit = quickHit{} // content that is evicted must not stay for it
 		f.rooms.Put(f.room)
 		f.room = nil
 	}

@@ -16,23 +16,24 @@ type glance struct {
 // glanceAccepts is how many Accept lines are kept. Docker sends nine.
 const glanceAccepts = 16
 
-// glanceAt reads the request at the front of b and returns its length. It takes only what every reader understands in the same
+// at reads the request at the front of b and returns its length. It takes only what every reader understands in the same
 // way, and what asks for content and nothing else. ok is false for all other requests, whole or not, which says nothing
 // of them: whoever reads them properly will.
-func glanceAt(b []byte) (g glance, length int, ok bool) {
+func (g *glance) at(b []byte) (length int, ok bool) {
+	*g = glance{}
 	line, rest, found := cutLine(b)
 	if !found || !g.requestLine(line) {
-		return g, 0, false
+		return 0, false
 	}
 	for {
 		if line, rest, found = cutLine(rest); !found {
-			return g, 0, false
+			return 0, false
 		}
 		if len(line) == 0 {
-			return g, len(b) - len(rest), g.host != nil
+			return len(b) - len(rest), g.host != nil
 		}
 		if !g.header(line) {
-			return g, 0, false
+			return 0, false
 		}
 	}
 }

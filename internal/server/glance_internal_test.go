@@ -21,7 +21,8 @@ func FuzzGlance(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g, length, ok := glanceAt(b)
+		var g glance
+		length, ok := g.at(b)
 		if !ok {
 			return
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"net"
 	"strconv"
 	"time"
 
@@ -35,40 +36,42 @@ type quickHit struct {
 //
 // There is one lookup and no goroutine. What is in memory and short takes one system call, and allocates nothing.
 func (s *Server) answerQuickly(f *front, b []byte) (length int, err error) {
-	request, length, ok := glanceAt(b)
+	request, hit := &f.room.request, &f.room.hit
+	length, ok := request.at(b)
 	if !ok || s.draining.Load() {
 		return 0, nil
 	}
 	now := time.Now()
-	r, known := s.quickRoute(&request)
-	if r == nil {
-		return 0, nil
-	}
-	hit, ok := s.quickHit(r, &request)
-	if !ok {
+	r, known := s.quickRoute(request)
+	if r == nil || !s.findQuickly(hit, r, request) {
 		return 0, nil
 	}
 	if !known {
-		s.routes.keep(&request, r)
+		s.routes.keep(request, r)
 	}
-	rec := &f.room.rec
-	*rec = record{client: f.conn.RemoteAddr(), method: methodGet, kind: r.kind, repository: r.repository, reference: r.reference,
-		status: fasthttp.StatusOK, started: now}
-	rec.foundAt(mirror.Hit, hit.source)
-	if request.head {
-		rec.method = methodHead
-	}
-	if hit.partial {
-		rec.status = fasthttp.StatusPartialContent
-	}
+	f.room.record(f.conn.RemoteAddr(), r, now)
 	if !request.head && (hit.file != nil || len(hit.body) > quickBody || hit.partial) {
-		return length, s.sendLong(f, r, &request, &hit)
+		return length, s.sendLong(f, r)
 	}
 	if err := f.renew(now); err != nil {
 		return 0, err
 	}
-	s.sendQuickly(f, r, &request, &hit)
-	return length, rec.err
+	s.sendQuickly(f, r)
+	return length, f.room.rec.err
+}
+
+// record begins the record of the request.
+func (m *room) record(client net.Addr, r *route, now time.Time) {
+	rec := &m.rec
+	*rec = record{client: client, method: methodGet, kind: r.kind, repository: r.repository, reference: r.reference,
+		status: fasthttp.StatusOK, started: now}
+	rec.foundAt(mirror.Hit, m.hit.source)
+	if m.request.head {
+		rec.method = methodHead
+	}
+	if m.hit.partial {
+		rec.status = fasthttp.StatusPartialContent
+	}
 }
 
 // quickRoute reads the address of a request. It returns nil for one that cannot be read: whoever reads it properly says why.
@@ -83,49 +86,56 @@ func (s *Server) quickRoute(request *glance) (r *route, known bool) {
 	return &parsed, false
 }
 
-// quickHit finds what is asked for. Whatever could be answered in another way than with it is not for here.
-func (s *Server) quickHit(r *route, request *glance) (hit quickHit, ok bool) {
+// findQuickly finds what is asked for. Whatever could be answered in another way than with it is not for here.
+func (s *Server) findQuickly(hit *quickHit, r *route, request *glance) bool {
 	switch r.kind {
 	case kindManifest:
-		return s.quickManifest(r, request)
+		return s.findManifest(hit, r, request)
 	case kindBlob:
-		return s.quickBlob(r, request)
+		return s.findBlob(hit, r, request)
 	}
-	return quickHit{}, false
+	return false
 }
 
-func (s *Server) quickManifest(r *route, request *glance) (hit quickHit, ok bool) {
+func (s *Server) findManifest(hit *quickHit, r *route, request *glance) bool {
 	m, ok := s.mirror.ReadyManifest(r.repository, r.reference)
 	if !ok || len(m.Body) > quickBody || request.ranges != nil ||
 		!r.reference.IsDigest() && !accepts(request.accept[:request.accepts], m.Descriptor.MediaType) {
-		return quickHit{}, false
+		return false
 	}
 	s.mirror.TookManifest(s.work, r.repository, &m, !request.head)
 	d := &m.Descriptor
-	return quickHit{digest: d.Digest, mediaType: d.MediaType, source: m.Source, size: d.Size, body: m.Body, part: span{0, d.Size}}, true
+	*hit = quickHit{digest: d.Digest, mediaType: d.MediaType, source: m.Source, size: d.Size, body: m.Body, part: span{0, d.Size}}
+	return true
 }
 
-func (s *Server) quickBlob(r *route, request *glance) (hit quickHit, ok bool) {
+func (s *Server) findBlob(hit *quickHit, r *route, request *glance) bool {
 	d := r.reference.Digest
-	hit = quickHit{digest: d, mediaType: typeOctetStream, source: mirror.Memory, body: s.mirror.ReadyBlob(r.repository, d)}
+	*hit = quickHit{digest: d, mediaType: typeOctetStream, source: mirror.Memory, body: s.mirror.ReadyBlob(r.repository, d)}
 	hit.size = int64(len(hit.body))
 	if request.head && (hit.body == nil || request.ranges != nil) {
-		return quickHit{}, false
+		return false
 	}
 	if hit.body == nil {
+		var ok bool
 		if hit.file, ok = s.mirror.ReadyFile(r.repository, d); !ok {
-			return quickHit{}, false
+			return false
 		}
 		hit.size, hit.source = hit.file.Size(), hit.file.Source
 	}
 	if !hit.cut(request.ranges) {
-		if hit.file != nil {
-			_ = hit.file.Close() // nothing was read
-		}
-		return quickHit{}, false
+		hit.close()
+		return false
 	}
 	s.mirror.TookBlob(d, hit.source, !request.head)
-	return hit, true
+	return true
+}
+
+// close lets go of a file from which nothing was read.
+func (h *quickHit) close() {
+	if h.file != nil {
+		_ = h.file.Close()
+	}
 }
 
 // cut applies a Range header, nil when there is none. It reports false when the answer is another than the whole or one part.
@@ -145,9 +155,9 @@ func (h *quickHit) cut(ranges []byte) bool {
 }
 
 // sendQuickly sends an answer that fits into one buffer, and closes the record.
-func (s *Server) sendQuickly(f *front, r *route, request *glance, hit *quickHit) {
-	rec := &f.room.rec
-	b := s.appendHeaders(f, r, request, hit)
+func (s *Server) sendQuickly(f *front, r *route) {
+	request, hit, rec := &f.room.request, &f.room.hit, &f.room.rec
+	b := s.appendHeaders(f.room, r)
 	headers := len(b)
 	if !request.head {
 		b = append(b, hit.body...)
@@ -171,8 +181,8 @@ func (s *Server) sendQuickly(f *front, r *route, request *glance, hit *quickHit)
 }
 
 // sendLong sends the headers, and the content as fasthttp's answers do.
-func (s *Server) sendLong(f *front, r *route, request *glance, hit *quickHit) error {
-	headers := s.appendHeaders(f, r, request, hit)
+func (s *Server) sendLong(f *front, r *route) error {
+	hit, headers := &f.room.hit, s.appendHeaders(f.room, r)
 	f.room.out = headers
 	rec := f.room.rec // of its own: it lives as long as the body
 	b := &body{server: s, rec: &rec, parts: []part{{span: hit.part}}, size: hit.part.n, conn: f.conn, secure: f.raw == nil}
@@ -196,9 +206,9 @@ func (s *Server) sendLong(f *front, r *route, request *glance, hit *quickHit) er
 	return f.renew(time.Now())
 }
 
-// appendHeaders puts the headers of an answer together, in the room of the connection.
-func (s *Server) appendHeaders(f *front, r *route, request *glance, hit *quickHit) []byte {
-	b := append(f.room.out[:0], "HTTP/1.1 "...)
+// appendHeaders puts the headers of an answer together, in its room.
+func (s *Server) appendHeaders(m *room, r *route) []byte {
+	hit, b := &m.hit, append(m.out[:0], "HTTP/1.1 "...)
 	if hit.partial {
 		b = append(b, "206 Partial Content"...)
 	} else {
@@ -208,9 +218,9 @@ func (s *Server) appendHeaders(f *front, r *route, request *glance, hit *quickHi
 	b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), hit.part.n, 10)
 	b = append(b, "\r\nDocker-Distribution-Api-Version: registry/2.0\r\nX-Request-Id: "...)
 	id := len(b)
-	b = s.appendRequestID(b, request.requestID)
-	if rec := &f.room.rec; s.access.wants(rec) {
-		rec.request = string(b[id:])
+	b = s.appendRequestID(b, m.request.requestID)
+	if s.access.wants(&m.rec) {
+		m.rec.request = string(b[id:])
 	}
 	if r.namespace != "" {
 		b = append(append(b, "\r\nOCI-Namespace: "...), r.namespace...)
