@@ -1,8 +1,8 @@
 // Package server answers the registry API: it turns raw requests into domain values, asks the mirror, and puts
 // answers and errors into the words of the distribution specification.
 //
-// Requests for what is in memory are answered by quick.go before fasthttp sees them; front.go reads them, and passes all others on.
-// Any other request passes through the steps in server.go, is understood by route.go and resolve.go, and is answered by the
+// attend.go waits for the requests of each connection, front.go reads them, and quick.go answers those for what is here as it
+// is. The connection is lent to fasthttp for any other: that request passes through the steps in server.go, is understood by route.go and resolve.go, and is answered by the
 // file of its kind: blob.go, manifest.go, tags.go or referrers.go. Errors become answers in respond.go and nowhere
 // else. The body is written by body.go after the handler has returned; from then on the only way to report a failure
 // is a short body and an orderly end of the connection.

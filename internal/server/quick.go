@@ -219,7 +219,7 @@ func (s *Server) appendHeaders(m *room, r *route) []byte {
 	b = append(b, "\r\nDocker-Distribution-Api-Version: registry/2.0\r\nX-Request-Id: "...)
 	id := len(b)
 	b = s.appendRequestID(b, m.request.requestID)
-	if s.access.wants(&m.rec) {
+	if hit.file != nil || s.access.wants(&m.rec) { // a file may fail, which is a line in any case
 		m.rec.request = string(b[id:])
 	}
 	if r.namespace != "" {
