@@ -208,11 +208,11 @@ func (s *Server) sendLong(f *front, r *route) error {
 
 // appendHeaders puts the headers of an answer together, in its room.
 func (s *Server) appendHeaders(m *room, r *route) []byte {
-	hit, b := &m.hit, append(m.out[:0], "HTTP/1.1 "...)
+	hit, b := &m.hit, m.out[:0]
 	if hit.partial {
-		b = append(b, "206 Partial Content"...)
+		b = append(b, "HTTP/1.1 206 Partial Content"...)
 	} else {
-		b = append(b, "200 OK"...)
+		b = append(b, "HTTP/1.1 200 OK"...)
 	}
 	b = append(append(b, s.preamble...), hit.mediaType...)
 	b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), hit.part.n, 10)
