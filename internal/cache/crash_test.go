@@ -34,8 +34,9 @@ const (
 // and nothing lost that was complete.
 func TestCrash(t *testing.T) {
 	before := descriptors(t)
-	plans := make(chan string, 10_000) // what a child is to be killed at; nothing means a random moment
-	for range randomKills(t) {
+	kills := randomKills(t)
+	plans := make(chan string, kills+operationKills*len(cache.Operations)) // what a child is to be killed at; nothing means a random moment
+	for range kills {
 		plans <- ""
 	}
 	for _, op := range cache.Operations {
