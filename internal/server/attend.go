@@ -74,7 +74,7 @@ func (f *front) await(phase int32, stopping *atomic.Bool) bool {
 func (a *attendant) lend(l lent) bool {
 	f := l.ahead()
 	f.between, f.returned = false, false
-	_ = a.http.ServeConn(l) // a client that has left, or sent rubbish and was told
+	_ = a.http.ServeConn(l) // a client that has left, or has sent rubbish and was told so
 	return f.returned
 }
 

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -38,7 +41,42 @@ type conn struct {
 	// armed is the deadline that the last slice was given, in the same unit; zero when it has another one by now.
 	armed  atomic.Int64
 	linger atomic.Bool
+	// noWait is for reads by the goroutine that sets it.
+	noWait bool
 	once   sync.Once
+}
+
+// errNoBytes is what a read that does not wait finds. TLS goes on after it, because it is temporary.
+var errNoBytes net.Error = &noBytes{}
+
+type noBytes struct{}
+
+func (*noBytes) Error() string   { return "no bytes have come yet" }
+func (*noBytes) Timeout() bool   { return true }
+func (*noBytes) Temporary() bool { return true }
+
+// Read reads what has come, and waits for the first of it unless noWait is set.
+func (c *conn) Read(p []byte) (int, error) {
+	if !c.noWait {
+		return c.TCPConn.Read(p)
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	n, err := 0, error(nil)
+	if rawErr := raw.Read(func(fd uintptr) bool { n, err = syscall.Read(int(fd), p); return true }); rawErr != nil {
+		return 0, rawErr
+	}
+	switch {
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
+		return 0, errNoBytes
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0 && len(p) > 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // Write writes p in slices, each under its own deadline.
@@ -117,6 +155,11 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	}
 	c.armed.Store(0)
 	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // Close closes the connection, in an orderly way when that was asked for. It is safe to call from several goroutines.

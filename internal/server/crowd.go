@@ -73,9 +73,10 @@ func (c *crowd) leave(own *conn) {
 func (c *crowd) disperse(ctx context.Context) error {
 	look := time.NewTicker(disperseEvery)
 	defer look.Stop()
-	for c.dismiss() > 0 {
+	for c.dismiss(newcomerWaits) > 0 {
 		select {
 		case <-ctx.Done():
+			c.dismiss(0)
 			return ctx.Err()
 		case <-look.C:
 		}
@@ -83,28 +84,31 @@ func (c *crowd) disperse(ctx context.Context) error {
 	return nil
 }
 
-// dismiss closes the connections that are between two requests, and those that have come some time ago and asked for nothing. It
+// dismiss closes the connections that are between two requests, and those that have come so long ago and asked for nothing. It
 // returns how many there are, those included.
-func (c *crowd) dismiss() int {
+func (c *crowd) dismiss(patience time.Duration) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for own := range c.conns {
-		if own.phase.CompareAndSwap(phaseIdle, phaseGone) || time.Since(own.since) > newcomerWaits && own.phase.CompareAndSwap(phaseNew, phaseGone) {
+		if own.phase.CompareAndSwap(phaseIdle, phaseGone) || time.Since(own.since) >= patience && own.phase.CompareAndSwap(phaseNew, phaseGone) {
 			_ = own.TCPConn.Close() // whoever waits for it notices, and lets it leave
 		}
 	}
 	return len(c.conns)
 }
 
-// cut closes every connection at once and returns how many there were. They leave when their goroutines notice.
-func (c *crowd) cut() int {
+// cut closes every connection at once and returns how many had something to do. They leave when their goroutines notice.
+func (c *crowd) cut() (busy int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for own := range c.conns {
+		if own.phase.Load() == phaseBusy {
+			busy++
+		}
 		// One that is being closed already answers with an error, which changes nothing.
 		_ = own.TCPConn.Close()
 	}
-	return len(c.conns)
+	return busy
 }
 
 // size is how many connections there are.

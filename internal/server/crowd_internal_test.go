@@ -53,8 +53,12 @@ func TestCrowdBounds(t *testing.T) {
 	if testutil.ToFloat64(c.metrics.refusedHost) != 1 {
 		t.Error("the refusal is not counted")
 	}
-	if got := c.cut(); got != 2 {
-		t.Errorf("cut %d connections, want 2", got)
+	for own := range c.conns {
+		own.phase.Store(phaseBusy)
+		break
+	}
+	if got := c.cut(); got != 1 {
+		t.Errorf("cut %d connections that had something to do, want 1", got)
 	}
 }
 
@@ -150,3 +154,48 @@ func TestFullServerRefusesWithoutAWord(t *testing.T) {
 		return err == nil && status == 200
 	})
 }
+
+// TestDismiss closes connections that are between two requests, and those that have not asked for long enough.
+func TestDismiss(t *testing.T) {
+	f := func(phase int32, age time.Duration, gone bool) {
+		t.Helper()
+		server, client := tcpPair(t)
+		c := testCrowd(1, 1)
+		own, _ := c.admit(server)
+		own.phase.Store(phase)
+		own.since = time.Now().Add(-age)
+		if n := c.dismiss(newcomerWaits); n != 1 || (own.phase.Load() == phaseGone) != gone {
+			t.Errorf("phase %d, %v old: %d connections, phase %d", phase, age, n, own.phase.Load())
+		}
+		if gone {
+			if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("phase %d, %v old: the client sees %v", phase, age, err)
+			}
+		}
+	}
+	f(phaseIdle, 0, true)
+	f(phaseNew, 0, false)
+	f(phaseNew, newcomerWaits, true)
+	f(phaseBusy, time.Hour, false)
+}
+
+// TestLateGuest: a connection that is accepted while its listener closes is closed as well, because the stop may have counted.
+func TestLateGuest(t *testing.T) {
+	server, client := tcpPair(t)
+	c := testCrowd(1, 1)
+	l := newListener(closed{}, c, slog.New(slog.DiscardHandler))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if own, err := l.take(server); own != nil || !errors.Is(err, net.ErrClosed) || c.size() != 0 {
+		t.Errorf("got %v, %v; %d in the crowd", own, err, c.size())
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the client sees %v", err)
+	}
+}
+
+// closed is a listener that can be closed.
+type closed struct{ net.Listener }
+
+func (closed) Close() error { return nil }

@@ -52,3 +52,15 @@ func (q *QuickAnswers) Renewed() time.Time { return q.front.renewed }
 
 // SetRenewed says that it was at t.
 func (q *QuickAnswers) SetRenewed(t time.Time) { q.front.renewed = t }
+
+// Busy is how many connections have a request that is not answered.
+func Busy(s *Server) (busy int) {
+	s.crowd.mu.Lock()
+	defer s.crowd.mu.Unlock()
+	for c := range s.crowd.conns {
+		if c.phase.Load() == phaseBusy {
+			busy++
+		}
+	}
+	return busy
+}

@@ -73,6 +73,9 @@ func (c *plainConn) ahead() *front              { return &c.front }
 func (c *plainConn) Read(p []byte) (int, error) { return c.front.pass(p) }
 func (c *plainConn) Close() error               { return c.front.close() }
 
+// WriteTo hides that of the TCP connection, which knows nothing of what was read ahead.
+func (c *plainConn) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{c}) }
+
 func (c *secureConn) ahead() *front              { return &c.front }
 func (c *secureConn) Read(p []byte) (int, error) { return c.front.pass(p) }
 func (c *secureConn) Close() error               { return c.front.close() }
@@ -165,14 +168,17 @@ func (f *front) read(fd uintptr) bool {
 	return true
 }
 
-// fetchSecure waits for the first byte. The rest of its record is there then.
+// fetchSecure waits for the first byte. The rest of its record is there then, if there is any: whoever sends one byte alone is not
+// waited for here, where a connection counts as idle.
 func (f *front) fetchSecure() error {
 	if _, err := io.ReadFull(f.conn, f.first[:]); err != nil {
 		return err
 	}
 	f.enter()
 	f.room.in[0] = f.first[0]
+	f.own.noWait = true
 	n, _ := f.conn.Read(f.room.in[1:]) // an error, which may come with bytes, comes again
+	f.own.noWait = false
 	f.have = 1 + max(n, 0)
 	return nil
 }

@@ -99,7 +99,7 @@ func (g *glance) field(name, value []byte) bool {
 		}
 	case 'h':
 		if equalFold(name, "host") {
-			if g.host != nil || len(value) == 0 {
+			if g.host != nil || !plainHost(value) {
 				return false
 			}
 			g.host = value
@@ -135,6 +135,22 @@ func (g *glance) field(name, value []byte) bool {
 		return !equalFold(name, "via")
 	}
 	return true
+}
+
+// plainHost reports whether a host is a name or an IPv4 address, with a port or without: what nobody has to decode.
+func plainHost(host []byte) bool {
+	name, port, found := bytes.Cut(host, []byte(":"))
+	for _, c := range name {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
+			return false
+		}
+	}
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(name) > 0 && found == (len(port) > 0)
 }
 
 // equalFold compares ASCII without regard to case.

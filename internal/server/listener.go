@@ -73,7 +73,13 @@ func (l *listener) take(c net.Conn) (net.Conn, error) {
 		l.refuse(tcp)
 		return nil, nil
 	}
-	return own, nil
+	select {
+	case <-l.closing: // a stop may have counted the crowd already
+		_ = own.Close()
+		return nil, net.ErrClosed
+	default:
+		return own, nil
+	}
 }
 
 // refuse closes a connection and says so, but not each time.

@@ -168,11 +168,14 @@ func (s *Server) sendQuickly(f *front, r *route) {
 	if rec.sent = max(0, int64(n-headers)); rec.sent > 0 {
 		s.metrics.served(rec, rec.sent)
 	}
-	if err != nil {
-		rec.err, rec.cut = err, cutByClient
+	if err != nil && !request.head {
+		rec.cut = cutByClient
 	}
+	rec.err = err
 	rec.duration = time.Since(rec.started)
-	s.metrics.waited(rec, rec.duration) // all came with the first byte
+	if request.head || len(hit.body) > 0 {
+		s.metrics.waited(rec, rec.duration) // all came with the first byte
+	}
 	s.metrics.ended(rec)
 	if s.access.wants(rec) {
 		kept := *rec // the room's is used again

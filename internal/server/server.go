@@ -165,7 +165,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stopErr := s.stopAccepting()
 	err := s.crowd.disperse(ctx)
 	if err != nil {
-		err = fmt.Errorf("drain: %d connections were cut: %w", s.crowd.cut(), err)
+		if busy := s.crowd.cut(); busy > 0 {
+			err = fmt.Errorf("drain: %d connections were cut: %w", busy, err)
+		} else {
+			err = nil // those that were left had nothing to do
+		}
 	}
 	s.stopWork()
 	s.awaitLast()
