@@ -29,7 +29,7 @@ func TestTheRegistryIsOff(t *testing.T) {
 
 // TestWarmFleetStartsAgain must not ask the registry for any layer.
 func TestWarmFleetStartsAgain(t *testing.T) {
-	f := start(t, 6, nil)
+	f := start(t, 16, nil)
 	layer := f.Registry.AddLayer("1", 16*mib, 1)
 	f.pull(f.Nodes, layer)
 	for _, n := range f.Nodes {

@@ -38,22 +38,25 @@ func (f *fleet) ask(tag string, times int) map[string]int {
 
 // TestOneTagManyPulls asks for one tag everywhere while it is believed, and after it has moved.
 func TestOneTagManyPulls(t *testing.T) {
-	const freshFor = 20 * time.Second
-	f := start(t, 8, func(p *netlab.Plan) {
+	const (
+		nodes, pulls = 16, 100
+		freshFor     = 20 * time.Second
+	)
+	f := start(t, nodes, func(p *netlab.Plan) {
 		p.Configure = func(_ int, s *netlab.Settings) { s.FreshFor = freshFor.String() }
 	})
 	f.Registry.AddLayer("1", mib, 1)
 	f.Registry.AddLayer("2", mib, 2)
 	begin := time.Now()
-	got := f.ask("1", 63)
+	got := f.ask("1", pulls)
 	counts := f.Registry.Counts()
-	t.Logf("%d pulls within %v: the registry got %d GET and %d HEAD", 8*63, time.Since(begin), counts.Manifests, counts.Heads)
+	t.Logf("%d pulls within %v: the registry got %d GET and %d HEAD", nodes*pulls, time.Since(begin), counts.Manifests, counts.Heads)
 	if asked := counts.Manifests + counts.Heads; asked > 2 || len(got) != 1 {
 		t.Errorf("the registry was asked %d times, want at most twice; the fleet got %v", asked, got)
 	}
 	f.Registry.Move("1", "2")
 	time.Sleep(freshFor + 500*time.Millisecond)
-	if got := f.ask("1", 1); got[f.Registry.ManifestOf("2")] != 8 {
+	if got := f.ask("1", 1); got[f.Registry.ManifestOf("2")] != nodes {
 		t.Errorf("%v after the tag has moved some nodes name the old digest: %v", freshFor, got)
 	}
 }
