@@ -120,21 +120,12 @@ func openOn(boot string, batch int64, cfg Config, log *slog.Logger, reg promethe
 // of a file, no lock across it. When the file has changed since it was verified, it is read first (recheck.go).
 func (c *Cache) Open(d oci.Digest) (*Blob, error) { return c.open(d, (*fill).attach) }
 
-// Stored opens complete content, as Open does. Content that is being filled is not found.
+// Stored opens complete content that is not in memory (Memory), as Open does. Content that is being filled is not found.
 func (c *Cache) Stored(d oci.Digest) (*Blob, error) {
-	if m := c.memory.get(d); m != nil {
-		return inMemory(d, m), nil
-	}
 	if e, _ := c.index.find(d); e != nil {
 		return c.openEntry(d, e)
 	}
 	return nil, ErrNotFound
-}
-
-// inMemory is one more hit of content in memory.
-func inMemory(d oci.Digest, m *memoryBlob) *Blob {
-	m.entry.hit()
-	return &Blob{digest: d, tier: TierMemory, data: m.data, size: int64(len(m.data))}
 }
 
 // Memory returns content that is in memory, as one more hit, or nil. It is never written to.
@@ -149,8 +140,8 @@ func (c *Cache) Memory(d oci.Digest) []byte {
 
 // open opens complete content, or growing content if attach does not refuse the fill.
 func (c *Cache) open(d oci.Digest, attach func(*fill) bool) (*Blob, error) {
-	if m := c.memory.get(d); m != nil {
-		return inMemory(d, m), nil
+	if data := c.Memory(d); data != nil {
+		return &Blob{digest: d, tier: TierMemory, data: data, size: int64(len(data))}, nil
 	}
 	for {
 		e, f := c.index.find(d)

@@ -11,8 +11,8 @@ import (
 )
 
 // pace says how often the journal of a running fill is written. A kill costs what came after the last journal: no more than
-// comes within age, and no more than bytes or what comes within look, whichever is larger; and what comes while the disk
-// syncs.
+// comes within age, and no more than bytes or what comes within look, whichever is larger; what comes while the disk
+// syncs; and at the end of content what comes within two looks (almostWhole).
 type pace struct {
 	look  time.Duration // between two looks at a fill, so that there is never more than one journal in that time
 	age   time.Duration // a journal older than this is written anew when anything has come since
@@ -76,7 +76,7 @@ func (f *fill) journal(p *part) error {
 }
 
 // almostWhole reports whether what is lacking will have come in a moment, at the rate of the bytes that have come since. The commit syncs
-// all of it then; a sync just before is work for the disk and the processor while a client waits: it cost a sixth of a fast
+// all of it then; a sync just before is work for the disk and the processor while a client waits: it cost 5 % of a fast
 // fill.
 func (c *claim) almostWhole(fresh int64, since, look time.Duration) bool {
 	lacking := c.size - c.present.total()

@@ -136,8 +136,8 @@ func (f *fill) lacksLocked(p *Piece) (at int64, lacks bool) {
 }
 
 // Wait waits until all bytes of the piece are here. Once it has returned nil they can be written, also when the fill ends, and
-// Span stays as it is; but while content that was wrong is fetched anew, writing fails. It returns the fill's error when that fails, ErrNoRoom or ErrDisk among them, or what the source refused this
-// chunk with; or the context's cause.
+// Span stays as it is; but while content that was wrong is fetched anew, writing fails. It returns the fill's error when that
+// fails, ErrNoRoom or ErrDisk among them, or what the source refused this chunk with; or the context's cause.
 func (p *Piece) Wait(ctx context.Context) error {
 	if p.blob.fill == nil || p.blob.file != nil {
 		return nil

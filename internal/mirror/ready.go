@@ -61,29 +61,24 @@ func (m *Mirror) TookManifest(ctx context.Context, repo oci.Repository, manifest
 	}
 }
 
-// ReadyBlob is ReadyManifest for a blob. It returns nil for all others.
-func (m *Mirror) ReadyBlob(repo oci.Repository, d oci.Digest) []byte {
+// ReadyBlob is ReadyManifest for a blob: its bytes when it is in memory, else, if a file will do, the blob open, which the caller
+// closes. Both are nil for all others.
+func (m *Mirror) ReadyBlob(repo oci.Repository, d oci.Digest, fileWillDo bool) (body []byte, file *Blob) {
 	if _, err := m.registry(repo); err != nil {
-		return nil
+		return nil, nil
 	}
-	_, body := m.inMemory(repo, d)
-	return body
-}
-
-// ReadyFile opens a blob that is not in memory, but complete, and can be served like a ready one. The caller closes it. For all
-// others ok is false.
-func (m *Mirror) ReadyFile(repo oci.Repository, d oci.Digest) (blob *Blob, ok bool) {
-	if _, err := m.registry(repo); err != nil {
-		return nil, false
+	link, ok := m.catalog.Link(repo, d)
+	if !ok || !m.mayServe(link) {
+		return nil, nil
 	}
-	if link, ok := m.catalog.Link(repo, d); !ok || !m.mayServe(link) {
-		return nil, false
+	if body = m.cache.Memory(d); body != nil || !fileWillDo {
+		return body, nil
 	}
 	b, err := m.cache.Stored(d)
 	if err != nil {
-		return nil, false // Blob finds the same, and what to do
+		return nil, nil // Blob finds the same, and what to do
 	}
-	return &Blob{Blob: b, Outcome: Hit, Source: sourceOf(b.Tier())}, true
+	return nil, &Blob{Blob: b, Outcome: Hit, Source: sourceOf(b.Tier())}
 }
 
 // TookBlob is TookManifest for a blob.

@@ -111,17 +111,18 @@ func (s *Server) findManifest(hit *quickHit, r *route, request *glance) bool {
 
 func (s *Server) findBlob(hit *quickHit, r *route, request *glance) bool {
 	d := r.reference.Digest
-	*hit = quickHit{digest: d, mediaType: typeOctetStream, source: mirror.Memory, body: s.mirror.ReadyBlob(r.repository, d)}
-	hit.size = int64(len(hit.body))
-	if request.head && (hit.body == nil || request.ranges != nil) {
+	if request.head && request.ranges != nil {
 		return false
 	}
-	if hit.body == nil {
-		var ok bool
-		if hit.file, ok = s.mirror.ReadyFile(r.repository, d); !ok {
-			return false
-		}
+	*hit = quickHit{digest: d, mediaType: typeOctetStream, source: mirror.Memory}
+	hit.body, hit.file = s.mirror.ReadyBlob(r.repository, d, !request.head)
+	switch {
+	case hit.file != nil:
 		hit.size, hit.source = hit.file.Size(), hit.file.Source
+	case hit.body != nil:
+		hit.size = int64(len(hit.body))
+	default:
+		return false
 	}
 	if !hit.cut(request.ranges) {
 		hit.close()
