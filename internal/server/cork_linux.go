@@ -10,9 +10,6 @@ func (c *conn) cork(on bool) {
 	if on {
 		value = 1
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return // closed: whoever writes will see it
-	}
-	_ = raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, value) })
+	// On a connection that is closed it fails; whoever writes will see that.
+	_ = control(c, func(fd int) error { return syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_CORK, value) })
 }

@@ -24,6 +24,8 @@ type listener struct {
 	net.Listener
 	crowd *crowd
 	log   *slog.Logger
+	// usual is the congestion control of connections from other machines; empty: that of the listener.
+	usual string
 
 	closing chan struct{}
 	once    sync.Once
@@ -73,6 +75,7 @@ func (l *listener) take(c net.Conn) (net.Conn, error) {
 		l.refuse(tcp)
 		return nil, nil
 	}
+	_ = pace(tcp, l.usual) // one that is closed already is noticed by whoever reads it
 	select {
 	case <-l.closing: // a stop may have counted the crowd already
 		_ = own.Close()

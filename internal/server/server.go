@@ -133,6 +133,7 @@ func (s *Server) newHTTP(name string) *fasthttp.Server {
 // called for several listeners.
 func (s *Server) Serve(ln net.Listener) error {
 	l := newListener(ln, s.crowd, s.log)
+	l.usual = unpace(ln)
 	if !s.enlist(l) {
 		return l.Close()
 	}
