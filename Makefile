@@ -26,6 +26,7 @@ build:
 test: check
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	go test $(RACE) -timeout 15m ./...
+	$(if $(RACE),go test -run Allocate ./internal/server) # which the detector's own allocations hide
 
 # Find what the compiler does not: suspicious code, and files that gofmt would change.
 check:

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -14,14 +15,21 @@ import (
 const (
 	phaseNew  int32 = iota // nothing was asked for yet
 	phaseIdle              // between two requests
+	phaseKept              // the same, and a goroutine waits that was there for the last
 	phaseBusy
 	phaseGone // closed by a stop
 )
 
-// attendant answers the connections of listeners: a goroutine waits for the requests of each, with little on its stack, answers
-// what it can itself, and lends the connection to fasthttp from the first request that it cannot to the moment when fasthttp would
-// wait for the next. A node has thousands of connections that wait, and fasthttp's frames alone would keep the stack of each
-// at 8 KiB.
+// keptFor is how long a connection stays with the goroutine that it has got: who pulls layers asks for the next one within it.
+const keptFor = time.Second
+
+// errNotNow says that a turn cannot go on without waiting for something.
+var errNotNow = errors.New("this has to wait for something")
+
+// attendant answers the connections of listeners. A poller waits for the requests of plain ones, and a goroutine with little on its stack
+// for those of each that is secured. Both answer what they can themselves, and lend the connection to fasthttp from the first request
+// that they cannot to the moment when fasthttp would wait for the next. A node has thousands of connections that wait, and
+// fasthttp's frames alone would keep the stack of each at 8 KiB.
 type attendant struct {
 	http   *fasthttp.Server
 	rooms  *sync.Pool
@@ -32,7 +40,13 @@ type attendant struct {
 
 // serve answers the connections of ln until that is closed; then it returns nil.
 func (a *attendant) serve(ln net.Listener) error {
-	for {
+	pollers := newPollers(a)
+	defer func() {
+		for _, p := range pollers {
+			p.close()
+		}
+	}()
+	for next := 0; ; next++ {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return nil
@@ -40,42 +54,64 @@ func (a *attendant) serve(ln net.Listener) error {
 		if err != nil {
 			return err
 		}
-		go a.attend(c)
+		a.receive(c, pollers, next)
 	}
 }
 
-// attend answers the requests of one connection until it ends.
-func (a *attendant) attend(c net.Conn) {
-	defer c.Close() // closing twice is harmless
+// receive has somebody wait for the requests of a new connection: one of the pollers, or a goroutine.
+func (a *attendant) receive(c net.Conn, pollers []*poller, next int) {
 	l, err := newLent(c, a.rooms, a.server)
-	if err != nil || c.SetReadDeadline(time.Now().Add(readWithin)) != nil {
+	if err != nil {
+		_ = c.Close()
 		return
 	}
+	if plain, ok := l.(*plainConn); ok && len(pollers) > 0 && pollers[next%len(pollers)].add(plain) == nil {
+		return
+	}
+	go a.attend(l)
+}
+
+// attend answers the requests of one connection until it ends.
+func (a *attendant) attend(l lent) {
 	f := l.ahead()
+	defer f.conn.Close() // closing twice is harmless
 	defer f.leave()
-	for phase := phaseNew; f.await(phase, a.stopping); phase = phaseIdle {
-		if f.answer() != nil || f.room != nil && !a.lend(l) {
+	if f.conn.SetReadDeadline(time.Now().Add(readWithin)) != nil {
+		return
+	}
+	for phase := phaseNew; f.await(phase, a.stopping) == nil; phase = phaseIdle {
+		if a.goOn(l) != nil {
 			return
 		}
 	}
 }
 
-// await waits for a request, and reports whether there is one.
-func (f *front) await(phase int32, stopping *atomic.Bool) bool {
-	f.own.phase.Store(phase)
-	if phase == phaseIdle && stopping.Load() { // later than the phase, so a stop that does not see the one is seen here
-		return false
-	}
-	return f.fetch() == nil && f.own.phase.CompareAndSwap(phase, phaseBusy)
-}
-
-// lend lets fasthttp answer what was read and what follows, up to the next time that it waits. It reports whether the
-// connection is still open then.
-func (a *attendant) lend(l lent) bool {
+// goOn answers what was read, and all else that comes before the client waits. It fails when the connection is at its end.
+func (a *attendant) goOn(l lent) error {
 	f := l.ahead()
+	if err := f.answer(); err != nil || f.room == nil {
+		return err
+	}
 	f.between, f.returned = false, false
 	_ = a.http.ServeConn(l) // a client that has left, or has sent rubbish and was told so
-	return f.returned
+	f.renewed = time.Time{} // it sets deadlines of its own
+	if !f.returned {
+		return io.EOF
+	}
+	return nil
+}
+
+// await waits for a request. It fails when there is to be none.
+func (f *front) await(phase int32, stopping *atomic.Bool) error {
+	f.own.phase.Store(phase)
+	if phase != phaseNew && stopping.Load() { // later than the phase, so a stop that does not see the one is seen here
+		return net.ErrClosed
+	}
+	err := f.fetch()
+	if !f.own.phase.CompareAndSwap(phase, phaseBusy) {
+		return net.ErrClosed
+	}
+	return err
 }
 
 // lentPhase is called by fasthttp when it begins and ends to answer a request.

@@ -35,6 +35,11 @@ type conn struct {
 	from  netip.Prefix
 	since time.Time
 	phase atomic.Int32
+	// active is when the last request was answered, in nanoseconds since 1970, if a poller waits for the next.
+	active atomic.Int64
+	// poller is what waits for requests, nil when a goroutine of the connection does; fd is its descriptor there.
+	poller atomic.Pointer[poller]
+	fd     int32
 	// limit is the write deadline set from outside, in nanoseconds since 1970; zero is none. TLS sets one before its
 	// last message, and the deadlines of slices must not extend it.
 	limit atomic.Int64
@@ -170,6 +175,9 @@ func (c *conn) Close() error {
 			c.drain()
 		}
 		err = c.TCPConn.Close()
+		if p := c.poller.Load(); p != nil { // later: whoever was adding it has done so by then, or found it closed
+			p.forget(c)
+		}
 		c.crowd.leave(c)
 	})
 	return err

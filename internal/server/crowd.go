@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,8 +28,9 @@ type crowd struct {
 	metrics *metrics
 	// total and perAddress bound how many there are.
 	total, perAddress int
-	// patience is how long a client may take for one slice of a body.
-	patience time.Duration
+	// patience is how long a client may take for one slice of a body, and kept how long a connection stays with the goroutine that it
+	// has got once it has been quiet.
+	patience, kept time.Duration
 
 	mu       sync.Mutex // guards what follows
 	conns    map[*conn]struct{}
@@ -35,13 +38,14 @@ type crowd struct {
 }
 
 func newCrowd(m *metrics, total, perAddress int) *crowd {
-	return &crowd{metrics: m, total: total, perAddress: perAddress, patience: writeWithin,
+	return &crowd{metrics: m, total: total, perAddress: perAddress, patience: writeWithin, kept: keptFor,
 		conns: make(map[*conn]struct{}), fromHost: make(map[netip.Prefix]int)}
 }
 
 // admit takes a connection in, unless a bound is reached. The caller closes what is not admitted.
 func (c *crowd) admit(tcp *net.TCPConn) (*conn, bool) {
 	own := &conn{TCPConn: tcp, crowd: c, from: addressRange(tcp.RemoteAddr()), since: time.Now()}
+	own.phase.Store(phaseBusy) // until somebody waits for its first request
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.conns) >= c.total {
@@ -87,26 +91,34 @@ func (c *crowd) disperse(ctx context.Context) error {
 // dismiss closes the connections that are between two requests, and those that have come so long ago and asked for nothing. It
 // returns how many there are, those included.
 func (c *crowd) dismiss(patience time.Duration) int {
+	var idle []*conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for own := range c.conns {
-		if own.phase.CompareAndSwap(phaseIdle, phaseGone) || time.Since(own.since) >= patience && own.phase.CompareAndSwap(phaseNew, phaseGone) {
-			_ = own.TCPConn.Close() // whoever waits for it notices, and lets it leave
+		if own.phase.CompareAndSwap(phaseIdle, phaseGone) || own.phase.CompareAndSwap(phaseKept, phaseGone) ||
+			time.Since(own.since) >= patience && own.phase.CompareAndSwap(phaseNew, phaseGone) {
+			idle = append(idle, own)
 		}
 	}
-	return len(c.conns)
+	n := len(c.conns)
+	c.mu.Unlock()
+	for _, own := range idle {
+		_ = own.Close()
+	}
+	return n
 }
 
-// cut closes every connection at once and returns how many had something to do. They leave when their goroutines notice.
+// cut closes every connection at once and returns how many had something to do. What is being done for those ends when it notices.
 func (c *crowd) cut() (busy int) {
+	c.dismiss(0)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for own := range c.conns {
+	left := slices.Collect(maps.Keys(c.conns))
+	c.mu.Unlock()
+	for _, own := range left {
 		if own.phase.Load() == phaseBusy {
 			busy++
 		}
-		// One that is being closed already answers with an error, which changes nothing.
-		_ = own.TCPConn.Close()
+		_ = own.TCPConn.Close() // which ends a closing that lingers
+		_ = own.Close()
 	}
 	return busy
 }

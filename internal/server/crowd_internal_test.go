@@ -53,6 +53,9 @@ func TestCrowdBounds(t *testing.T) {
 	if testutil.ToFloat64(c.metrics.refusedHost) != 1 {
 		t.Error("the refusal is not counted")
 	}
+	for own := range c.conns { // all but one wait for their first request
+		own.phase.Store(phaseNew)
+	}
 	for own := range c.conns {
 		own.phase.Store(phaseBusy)
 		break

@@ -15,7 +15,7 @@ type QuickAnswers struct {
 // NewQuick returns what offers a request to the server's quick answers.
 func NewQuick(s *Server, raw string) *QuickAnswers {
 	q := &QuickAnswers{raw: raw}
-	q.front = front{conn: &q.out, rooms: &s.rooms, server: s}
+	q.front = front{conn: &q.out, own: new(conn), rooms: &s.rooms, server: s}
 	q.front.enter()
 	return q
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,8 @@ type room struct {
 	request glance
 	hit     quickHit
 	rec     record
+	// headers is how long the headers in out are.
+	headers int
 }
 
 // front reads the requests of a connection before fasthttp does. It answers those that are hits itself (quick.go), and lends the
@@ -38,6 +41,16 @@ type front struct {
 	rooms  *sync.Pool      // of *room
 	server *Server         // nil when nothing is answered here
 	arrive func(fd uintptr) bool
+
+	// What follows is for the turns of a poller: turn takes one, and turned is what ended it.
+	turn   func(fd uintptr)
+	turned error
+	phase  int32
+	behind bool // there may be something behind what one read gets
+	// inTurn says that nothing may be waited for now. What fd did not take of an answer is in unsent.
+	inTurn bool
+	fd     int
+	unsent []byte
 
 	room       *room // nil when nothing is read ahead
 	next, have int   // room.in[next:have] was read and not passed on
@@ -148,19 +161,16 @@ func (f *front) fetch() error {
 // read is the f.arrive of a plain connection: it reads once, and reports false when there is nothing yet.
 func (f *front) read(fd uintptr) bool {
 	f.enter()
-	n, err := syscall.Read(int(fd), f.room.in[:])
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), f.room.in[:])
-	}
+	n, err := readNow(int(fd), f.room.in[:])
 	if n > 0 {
 		f.have = n
 		return true
 	}
 	f.leave()
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		f.err = io.EOF
-	case syscall.EAGAIN:
+	case errors.Is(err, syscall.EAGAIN):
 		return false
 	default:
 		f.err = os.NewSyscallError("read", err)
@@ -198,10 +208,10 @@ func (f *front) answer() (err error) {
 	}()
 	for f.next < f.have {
 		length, err := f.server.answerQuickly(f, f.room.in[f.next:f.have])
+		f.next += length
 		if length == 0 || err != nil {
 			return err
 		}
-		f.next += length
 	}
 	f.leave()
 	return nil
@@ -209,6 +219,10 @@ func (f *front) answer() (err error) {
 
 // renew puts the time off at which the connection has been idle for too long.
 func (f *front) renew(now time.Time) error {
+	if f.own.poller.Load() != nil {
+		f.own.active.Store(now.UnixNano())
+		return nil
+	}
 	if now.Sub(f.renewed) < renewAfter {
 		return nil
 	}

@@ -20,8 +20,14 @@ const unpaced = "reno"
 // a connection that has begun with them, so it is the listener that is without.
 func unpace(ln net.Listener) (usual string) {
 	usual, err := congestionOf(ln)
-	if err != nil || !paces(usual) || setCongestion(ln, unpaced) != nil {
+	if err != nil || !paces(usual) {
 		return ""
+	}
+	// Going back is tried here, so that no connection is left with what is not its own.
+	for _, name := range []string{unpaced, usual, unpaced} {
+		if setCongestion(ln, name) != nil {
+			return ""
+		}
 	}
 	return usual
 }

@@ -43,21 +43,20 @@ func (s *Server) answerQuickly(f *front, b []byte) (length int, err error) {
 	}
 	now := time.Now()
 	r, known := s.quickRoute(request)
-	if r == nil || !s.findQuickly(hit, r, request) {
+	if r == nil || !s.findQuickly(hit, r, request, f.inTurn) {
 		return 0, nil
 	}
 	if !known {
 		s.routes.keep(request, r)
 	}
 	f.room.record(f.conn.RemoteAddr(), r, now)
-	if !request.head && (hit.file != nil || len(hit.body) > quickBody || hit.partial) {
+	if !request.head && hit.long() {
 		return length, s.sendLong(f, r)
 	}
 	if err := f.renew(now); err != nil {
 		return 0, err
 	}
-	s.sendQuickly(f, r)
-	return length, f.room.rec.err
+	return length, s.sendQuickly(f, r)
 }
 
 // record begins the record of the request.
@@ -87,12 +86,13 @@ func (s *Server) quickRoute(request *glance) (r *route, known bool) {
 }
 
 // findQuickly finds what is asked for. Whatever could be answered in another way than with it is not for here.
-func (s *Server) findQuickly(hit *quickHit, r *route, request *glance) bool {
+// In a turn that is all that may take long.
+func (s *Server) findQuickly(hit *quickHit, r *route, request *glance, inTurn bool) bool {
 	switch r.kind {
 	case kindManifest:
 		return s.findManifest(hit, r, request)
 	case kindBlob:
-		return s.findBlob(hit, r, request)
+		return s.findBlob(hit, r, request, inTurn)
 	}
 	return false
 }
@@ -109,13 +109,13 @@ func (s *Server) findManifest(hit *quickHit, r *route, request *glance) bool {
 	return true
 }
 
-func (s *Server) findBlob(hit *quickHit, r *route, request *glance) bool {
+func (s *Server) findBlob(hit *quickHit, r *route, request *glance, inTurn bool) bool {
 	d := r.reference.Digest
 	if request.head && request.ranges != nil {
 		return false
 	}
 	*hit = quickHit{digest: d, mediaType: typeOctetStream, source: mirror.Memory}
-	hit.body, hit.file = s.mirror.ReadyBlob(r.repository, d, !request.head)
+	hit.body, hit.file = s.mirror.ReadyBlob(r.repository, d, !request.head && !inTurn)
 	switch {
 	case hit.file != nil:
 		hit.size, hit.source = hit.file.Size(), hit.file.Source
@@ -124,13 +124,16 @@ func (s *Server) findBlob(hit *quickHit, r *route, request *glance) bool {
 	default:
 		return false
 	}
-	if !hit.cut(request.ranges) {
+	if !hit.cut(request.ranges) || inTurn && !request.head && hit.long() {
 		hit.close()
 		return false
 	}
 	s.mirror.TookBlob(d, hit.source, !request.head)
 	return true
 }
+
+// long reports whether sending the content takes more than one buffer.
+func (h *quickHit) long() bool { return h.file != nil || len(h.body) > quickBody || h.partial }
 
 // close lets go of a file from which nothing was read.
 func (h *quickHit) close() {
@@ -155,26 +158,50 @@ func (h *quickHit) cut(ranges []byte) bool {
 	return true
 }
 
-// sendQuickly sends an answer that fits into one buffer, and closes the record.
-func (s *Server) sendQuickly(f *front, r *route) {
-	request, hit, rec := &f.room.request, &f.room.hit, &f.room.rec
+// sendQuickly sends an answer that fits into one buffer. In a turn it returns errNotNow when the connection takes only a part.
+func (s *Server) sendQuickly(f *front, r *route) error {
 	b := s.appendHeaders(f.room, r)
-	headers := len(b)
-	if !request.head {
-		b = append(b, hit.body...)
+	f.room.headers = len(b)
+	if !f.room.request.head {
+		b = append(b, f.room.hit.body...)
 	}
 	f.room.out = b
-	s.metrics.answered(rec)
-	n, err := f.conn.Write(b)
-	if rec.sent = max(0, int64(n-headers)); rec.sent > 0 {
+	s.metrics.answered(&f.room.rec)
+	if !f.inTurn {
+		n, err := f.conn.Write(b)
+		return s.sentQuickly(f, n, err)
+	}
+	n, err := writeNow(f.fd, b)
+	if err == nil && n < len(b) {
+		f.unsent = b[n:]
+		return errNotNow
+	}
+	return s.sentQuickly(f, n, err)
+}
+
+// sendRest sends what a turn could not.
+func (f *front) sendRest() error {
+	rest := f.unsent
+	if rest == nil {
+		return nil
+	}
+	f.unsent = nil
+	n, err := f.conn.Write(rest)
+	return f.server.sentQuickly(f, len(f.room.out)-len(rest)+n, err)
+}
+
+// sentQuickly closes the record of an answer of which n bytes were sent.
+func (s *Server) sentQuickly(f *front, n int, err error) error {
+	head, rec := f.room.request.head, &f.room.rec
+	if rec.sent = max(0, int64(n-f.room.headers)); rec.sent > 0 {
 		s.metrics.served(rec, rec.sent)
 	}
-	if err != nil && !request.head {
+	if err != nil && !head {
 		rec.cut = cutByClient
 	}
 	rec.err = err
 	rec.duration = time.Since(rec.started)
-	if request.head || len(hit.body) > 0 {
+	if head || len(f.room.hit.body) > 0 {
 		s.metrics.waited(rec, rec.duration) // all came with the first byte
 	}
 	s.metrics.ended(rec)
@@ -182,6 +209,7 @@ func (s *Server) sendQuickly(f *front, r *route) {
 		kept := *rec // the room's is used again
 		s.access.add(&kept)
 	}
+	return err
 }
 
 // sendLong sends the headers, and the content as fasthttp's answers do.
