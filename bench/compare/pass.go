@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"math/rand/v2"
 	"os/exec"
 	"slices"
 	"time"
@@ -54,7 +56,7 @@ func (p *pass) run(ctx context.Context) error {
 	alone := p.chosen(func(c scenario) bool { return c.alone })
 	for round := range p.rounds {
 		for _, c := range alone {
-			for _, t := range turned(p.targets(), round) {
+			for _, t := range shuffled(p.targets(), c.name, round) {
 				if c.takes(t) {
 					if err := p.runAlone(ctx, c, t, round); err != nil {
 						return err
@@ -73,10 +75,14 @@ func (p *pass) chosen(keep func(scenario) bool) []scenario {
 	})
 }
 
-// turned begins with another target in each round, so that none is always the one after a heavy one.
-func turned(all []target, round int) []target {
-	n := round % len(all)
-	return slices.Concat(all[n:], all[:n])
+// shuffled has the targets in another order in each round of each scenario: what one leaves in memory and in the processor's caches costs
+// the next one some percent, so none may always come after the same one.
+func shuffled(all []target, scenario string, round int) []target {
+	hash := fnv.New64a()
+	_, _ = io.WriteString(hash, scenario) // a hash never returns an error
+	order := slices.Clone(all)
+	rand.New(rand.NewPCG(hash.Sum64(), uint64(round))).Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return order
 }
 
 // runHot measures all scenarios of one kind, round by round, on servers that hold everything.
@@ -96,7 +102,7 @@ func (p *pass) runHot(ctx context.Context, secure bool) (err error) {
 	}
 	for round := range p.rounds {
 		for _, c := range hot {
-			for _, t := range turned(p.targets(), round) {
+			for _, t := range shuffled(p.targets(), c.name, round) {
 				if v := servers[t.name]; v != nil && c.takes(t) {
 					if err := p.measure(ctx, c, v, round); err != nil {
 						return err
