@@ -79,10 +79,12 @@ func TestResetOfABusyConnection(t *testing.T) {
 	}
 	if err := control(epoll, func(fd int) error {
 		ready := make([]unix.EpollEvent, 1)
-		if n := waitNow(fd, ready) + waitNow(fd, ready); n > 1 {
+		first, err := unix.EpollWait(fd, ready, 0)
+		again, err2 := unix.EpollWait(fd, ready, 0)
+		if first+again > 1 {
 			t.Errorf("it is reported again and again")
 		}
-		return nil
+		return errors.Join(err, err2)
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func TestCallsThatDoNotWait(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f("nothing", readNow, 0, syscall.EAGAIN)
+	f("nothing", readNow, -1, syscall.EAGAIN)
 	for n := len(buffer); n > 0; { // until it is full
 		_ = control(server, func(fd int) (err error) {
 			n, err = writeNow(fd, buffer)

@@ -138,7 +138,10 @@ func (p *poller) run() {
 // look serves what is ready, and returns false: to be called again when more is. Between two calls other goroutines have their turn.
 func (p *poller) look(epoll uintptr) (done bool) {
 	for {
-		n := waitNow(int(epoll), p.events[:])
+		n, err := unix.EpollWait(int(epoll), p.events[:], 0)
+		if err != nil { // a call that does not wait is not interrupted, and the epoll is open
+			n = 0
+		}
 		p.pick(n)
 		for i, c := range p.ready[:n] {
 			if p.ready[i] = nil; c != nil {
