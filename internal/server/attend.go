@@ -11,13 +11,13 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// The phases of a connection. One that a stop finds between two requests is closed by it, and by nobody else.
+// The phases of a connection. One that a stop or a sweep finds waiting is closed by it, and by nobody else.
 const (
 	phaseNew  int32 = iota // nothing was asked for yet
 	phaseIdle              // between two requests
 	phaseKept              // the same, and a goroutine waits that was there for the last
 	phaseBusy
-	phaseGone // closed by a stop
+	phaseGone // closed by a stop or a sweep
 )
 
 // keptFor is how long a connection stays with the goroutine that it has got: who pulls layers asks for the next one within it.

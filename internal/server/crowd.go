@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxConnections bounds the connections of all clients. One costs a goroutine and, while it is busy, two buffers.
+	// maxConnections bounds the connections of all clients. One costs, while it is busy, a goroutine and two buffers.
 	maxConnections = 16 << 10
 	// maxFromAddress bounds the connections of one client address; a NAT gateway or a proxy is one address.
 	maxFromAddress = 4 << 10

@@ -100,6 +100,8 @@ type Conn struct {
 	Active int64
 	// Unread is how many bytes have come that nobody has read.
 	Unread int
+	// Congestion is how it is sent to.
+	Congestion string
 }
 
 // ConnOf finds the connection of a client.
@@ -107,6 +109,7 @@ func ConnOf(s *Server, client net.Addr) (c Conn) {
 	for _, own := range connsOf(s) {
 		if own.RemoteAddr().String() == client.String() {
 			c.Poller, c.Active = own.poller.Load(), own.active.Load()
+			c.Congestion, _ = congestionOf(own)
 			_ = control(own, func(fd int) (err error) {
 				c.Unread, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
 				return err

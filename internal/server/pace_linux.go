@@ -71,20 +71,3 @@ func setCongestion(socket any, name string) error {
 		return syscall.SetsockoptString(fd, syscall.IPPROTO_TCP, syscall.TCP_CONGESTION, name)
 	})
 }
-
-// control calls f with the descriptor of a socket.
-func control(socket any, f func(fd int) error) error {
-	s, ok := socket.(syscall.Conn)
-	if !ok {
-		return syscall.EOPNOTSUPP
-	}
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return err
-	}
-	failed := raw.Control(func(fd uintptr) { err = f(int(fd)) })
-	if failed != nil {
-		return failed
-	}
-	return err
-}

@@ -34,7 +34,7 @@ type quickHit struct {
 // else, which is zero, is for fasthttp and the steps of serve, with the same answer if it comes to a hit: what differs is
 // the cost. A request that goes through fasthttp costs half as much again as nginx needs for a file.
 //
-// There is one lookup and no goroutine. What is in memory and short takes one system call, and allocates nothing.
+// There is one lookup, and a second one when a connection that a poller waits for asks for a file. What is in memory and short takes one system call, and allocates nothing.
 func (s *Server) answerQuickly(f *front, b []byte) (length int, err error) {
 	request, hit := &f.room.request, &f.room.hit
 	length, ok := request.at(b)
