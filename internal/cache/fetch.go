@@ -205,15 +205,14 @@ func (t *fetch) copy(s *Stream, skip int64, watch *time.Timer) error {
 	var drip dripMeter
 	for !t.satisfied() {
 		begin := time.Now()
-		n, err := s.Body.Read(*buf)
+		n, err := s.receive(*buf, watch)
 		slow := drip.slow(n, s.reading(begin))
 		if n > 0 {
-			watch.Reset(stallTimeout)
 			if whole, err := t.store((*buf)[:n]); err != nil || !whole {
 				return err
 			}
 		}
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // one that is wrapped is a body that broke off
 			return t.ended(s)
 		}
 		if err != nil {

@@ -94,13 +94,10 @@ func (in *intake) Read(b []byte) (int, error) {
 	}
 }
 
-// receive reads what the source delivers, watched while it is waited for: a client that takes its time between two reads is
-// not the source's fault.
+// receive reads on in the open stream.
 func (in *intake) receive(b []byte) (n int, err error) {
 	begin := time.Now()
-	in.watch.Reset(stallTimeout)
-	n, err = in.stream.Body.Read(b)
-	in.watch.Stop()
+	n, err = in.stream.receive(b, in.watch)
 	in.pos += int64(n)
 	if in.drip.slow(n, time.Since(begin)) {
 		in.cancel(errStalled) // the next read fails

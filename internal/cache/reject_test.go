@@ -123,3 +123,28 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 	time.Sleep(time.Minute)
 	return w.Buffer.Write(b)
 }
+
+// TestSlowDiskIsNotTheSourcesFault: a disk that takes its time over each write holds up the fill, and the source neither
+// gets the blame nor a second request.
+func TestSlowDiskIsNotTheSourcesFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cachetest.Open(t, cachetest.Config(t))
+		b, d := content(2 * mib)
+		o := newOrigin(b)
+		var rejects atomic.Int32
+		r := o.request(d)
+		r.From = rejecting(o, false, &rejects)
+		c.SetFault(func(operation string) error {
+			if operation == "write" {
+				time.Sleep(20 * time.Second) // longer than a source may deliver nothing
+			}
+			return nil
+		})
+		wantWhole(t, c, r, b)
+		cachetest.Settle(c)
+		o.wantOnce(t, 0)
+		if n := rejects.Load(); n != 0 {
+			t.Errorf("rejected %d times, want 0", n)
+		}
+	})
+}

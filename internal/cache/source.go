@@ -43,8 +43,8 @@ func (s *Stream) reject() {
 // waiting reports whether the source has nothing to deliver yet, and knows it: no bytes for a while mean nothing then.
 func (s *Stream) waiting() bool { return s.Moving != nil && !s.Moving() }
 
-// watch returns a timer that calls stalled when the source delivers nothing for stallTimeout although it should. Whoever reads
-// resets it.
+// watch returns a timer that calls stalled when the source delivers nothing for stallTimeout although it should. Reads by
+// receive reset it.
 func (s *Stream) watch(stalled func()) *time.Timer {
 	var timer *time.Timer
 	timer = time.AfterFunc(stallTimeout, func() {
@@ -56,6 +56,15 @@ func (s *Stream) watch(stalled func()) *time.Timer {
 	})
 	timer.Reset(stallTimeout) // which orders the assignment before the call
 	return timer
+}
+
+// receive reads what the source delivers, watched while it is waited for: that a disk or a client takes its time between
+// two reads is not the source's fault.
+func (s *Stream) receive(b []byte, watch *time.Timer) (int, error) {
+	watch.Reset(stallTimeout)
+	n, err := s.Body.Read(b)
+	watch.Stop()
+	return n, err
 }
 
 // reading returns how much of the time since begin, when a read began, counts as that of a source that delivers: not a wait

@@ -46,7 +46,8 @@ func (r *Registry) deliver(w http.ResponseWriter, req *http.Request, d delivery)
 	}
 	w.WriteHeader(status)
 	if req.Method == http.MethodGet {
-		r.write(w, req, d, body)
+		r.resumed(d.digest, int64(start))
+		r.write(w, req, d, body, start)
 	}
 }
 
@@ -116,8 +117,8 @@ func (d delivery) describe(header http.Header, length int) {
 	}
 }
 
-// write sends the body at the fault's pace, as far as the fault lets it.
-func (r *Registry) write(w http.ResponseWriter, req *http.Request, d delivery, body []byte) {
+// write sends the body, which begins at start, at the fault's pace, as far as the fault lets it.
+func (r *Registry) write(w http.ResponseWriter, req *http.Request, d delivery, body []byte, start int) {
 	flusher := http.NewResponseController(w)
 	if d.fault.NoLength {
 		_ = flusher.Flush() // decides for chunks before the length can be known
@@ -141,6 +142,7 @@ func (r *Registry) write(w http.ResponseWriter, req *http.Request, d delivery, b
 		}
 		if r.cutsSoFar() > cuts {
 			_ = flusher.Flush() // what was counted arrives
+			r.brokenOff(d.digest, start, start+at+n)
 			panic(http.ErrAbortHandler)
 		}
 		if d.fault.Rate > 0 {
@@ -157,6 +159,7 @@ func (r *Registry) write(w http.ResponseWriter, req *http.Request, d delivery, b
 	if d.fault.StallAfter > 0 {
 		<-req.Context().Done()
 	}
+	r.brokenOff(d.digest, start, start+limit)
 	panic(http.ErrAbortHandler) // closes the connection with the body unfinished
 }
 

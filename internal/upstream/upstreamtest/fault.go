@@ -2,7 +2,10 @@ package upstreamtest
 
 import (
 	"net/http"
+	"slices"
 	"time"
+
+	"mirror/internal/oci"
 )
 
 // Fault is how a request goes wrong. Fields combine; the zero value changes nothing.
@@ -129,4 +132,37 @@ func (r *Registry) cutsSoFar() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cut.made
+}
+
+// broken is a body that was broken off, with the bytes [start, end) of the content sent, and nobody has asked for the rest yet.
+type broken struct{ start, end int64 }
+
+// brokenOff notes a body that the registry has broken off.
+func (r *Registry) brokenOff(d oci.Digest, start, end int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken[d] = append(r.broken[d], broken{int64(start), int64(end)})
+}
+
+// resumed notes a request for the content from start on. If it continues a body that was broken off, what it asks for again
+// of that is lost.
+func (r *Registry) resumed(d oci.Digest, start int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, b := range r.broken[d] {
+		if b.start <= start && start <= b.end {
+			r.lost[d] += b.end - start
+			r.broken[d] = slices.Delete(r.broken[d], i, i+1)
+			return
+		}
+	}
+}
+
+// Lost returns how many body bytes of a blob were sent before their connection was cut, and asked for again after that. It
+// is what cuts have cost: Sent tells less of them, as a client that gives a slow connection's work to another one also
+// leaves bytes that were on their way.
+func (r *Registry) Lost(d oci.Digest) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost[d]
 }

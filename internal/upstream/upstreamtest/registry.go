@@ -54,6 +54,8 @@ type Registry struct {
 	hook         func(*http.Request) *Fault
 	scripted     []*scriptedFault
 	cut          cuts
+	broken       map[oci.Digest][]broken
+	lost         map[oci.Digest]int64
 	auth         auth
 	aside        map[string]http.Handler
 	useCDN       bool
@@ -64,7 +66,8 @@ type Registry struct {
 // New starts a registry that is empty and open. It ends with the test.
 func New(t testing.TB) *Registry {
 	t.Helper()
-	r := &Registry{t: t, repositories: map[string]*repository{}, sent: map[oci.Digest]int64{}}
+	r := &Registry{t: t, repositories: map[string]*repository{}, broken: map[oci.Digest][]broken{}}
+	r.Reset()
 	r.auth.tokens = map[string]issuedToken{}
 	r.server = startServer(t, http.HandlerFunc(r.serve))
 	r.URL, r.Host = "http://"+r.server.address, r.server.address
@@ -143,7 +146,7 @@ func (r *Registry) Sent(d oci.Digest) int64 {
 func (r *Registry) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.requests, r.sent = nil, map[oci.Digest]int64{}
+	r.requests, r.sent, r.lost = nil, map[oci.Digest]int64{}, map[oci.Digest]int64{}
 }
 
 // KindOf returns what a request is for; hooks use it.
