@@ -41,6 +41,9 @@ func runHerd(link origin.Link) runner {
 func (s *stand) pullCold(ctx context.Context, v *server, i *origin.Image, link origin.Link, faults origin.Faults, paths []string) (f figure, err error) {
 	s.origin.Shape(link, faults)
 	defer s.origin.Shape(origin.Link{}, origin.Faults{})
+	if err := takeMemory(2*sum(i.Sizes) + besides); err != nil {
+		return f, err
+	}
 	w, err := s.open(v)
 	if err != nil {
 		return f, err

@@ -130,7 +130,7 @@ func (p *pass) startAll(ctx context.Context, secure bool) (map[string]*server, e
 			return servers, err
 		}
 	}
-	return servers, settle(ctx)
+	return servers, errors.Join(settle(ctx), readBack(p.stand.fixture), readBack(p.stand.scratch))
 }
 
 // warm has a server hold what it will be asked for. Nobody asks for the longest layer through TLS.

@@ -241,6 +241,7 @@ func (p *poller) keep(c *plainConn) {
 	}
 	for quiet := false; err == nil && !quiet; {
 		if err = p.attendant.goOn(c); err == nil {
+			runtime.Gosched() // whoever asks again at once is behind those who have been waiting
 			quiet, err = f.stays(p.attendant.stopping)
 		}
 	}
