@@ -86,7 +86,7 @@ var confined = []struct {
 	{"github.com/hashicorp", words("internal/peer"), "who is a member is asked of peer; its library calls back with locks held"},
 	{"github.com/goccy/go-yaml", words("internal/config"), "strictness is lost where a second package decodes"},
 	{"github.com/spf13/", words("cmd/mirror"), "flags are the process's, constructors take values"},
-	{"golang.org/x/sys", words("internal/cache", "internal/node", "internal/server", "bench/drain", "bench/memory", "bench/readers", "bench/start", "internal/e2e/netlab"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; to wait for clients, and how to send to them; for figures by what measures; and for networks by a lab"},
+	{"golang.org/x/sys", words("internal/cache", "internal/node", "internal/server", "bench/compare", "bench/drain", "bench/memory", "bench/readers", "bench/start", "internal/e2e/netlab"), "the kernel is asked for favours in few places: pages to forget or to fetch, free bytes, syncs, and descriptors; to wait for clients, and how to send to them; for figures by what measures; and for networks by a lab"},
 	{"golang.org/x/time", words("internal/cache", "internal/server", "internal/upstream"), "pacing is for the scrub, for what upstreams are asked and for what peers are sent"},
 	{"net/http", words("bench/compare", "bench/drain", "bench/origin", "bench/pull", "internal/admin", "internal/e2e/netlab", "internal/peer", "internal/upstream", "internal/upstream/signin", "cmd/mirror"), "HTTP stays at the edges, and the registry API is fasthttp's"},
 	{"log", words("cmd/mirror"), "everything logs by log/slog with the logger it was given"},
