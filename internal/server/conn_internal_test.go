@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 )
@@ -55,6 +57,38 @@ func TestCopySlices(t *testing.T) {
 	rewind()
 	f(file, content, writeSlice, writeSlice, writeSlice)
 	f(&io.LimitedReader{R: file, N: 0}, nil)
+}
+
+// turns takes all slices at once and notes whose they were.
+type turns struct {
+	name byte
+	mu   *sync.Mutex
+	log  *[]byte
+}
+
+func (u turns) ReadFrom(r io.Reader) (int64, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	*u.log = append(*u.log, u.name)
+	return r.(*io.LimitedReader).N, nil
+}
+
+// TestSlicesByTurns: of two clients that take everything at once, neither keeps the only processor until it has all.
+func TestSlicesByTurns(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const slices = 8
+	var log []byte
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, name := range []byte("ab") {
+		wg.Go(func() {
+			_, _ = copySlices(turns{name, &mu, &log}, &io.LimitedReader{N: slices * writeSlice}, func() error { return nil })
+		})
+	}
+	wg.Wait()
+	if one := bytes.Repeat(log[:1], slices); len(log) != 2*slices || bytes.HasPrefix(log, one) {
+		t.Errorf("slices were sent in the order %q", log)
+	}
 }
 
 func tempFile(t *testing.T, content []byte) *os.File {

@@ -136,3 +136,35 @@ func TestContentMoves(t *testing.T) {
 		t.Errorf("a removed manifest gives %d", status)
 	}
 }
+
+// TestLost counts what was sent before a cut and is asked for again, and nothing of what was not cut.
+func TestLost(t *testing.T) {
+	origin := upstreamtest.New(t)
+	d := origin.AddBlob("app", make([]byte, 1000))
+	client := fresh(t)
+	ask := func(from string) {
+		req, err := http.NewRequest(http.MethodGet, origin.URL+"/v2/app/blobs/"+d.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Range", "bytes="+from+"-")
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body) // broken off on purpose
+		resp.Body.Close()
+	}
+	f := func(from string, want int64) {
+		t.Helper()
+		if ask(from); origin.Lost(d) != want {
+			t.Errorf("after a request from %s on, %d bytes are lost, want %d", from, origin.Lost(d), want)
+		}
+	}
+	f("0", 0)
+	f("100", 0) // nothing was cut
+	origin.Fail(upstreamtest.Blob, 1, upstreamtest.Fault{CutAfter: 600})
+	f("0", 0)
+	f("450", 150)
+	f("450", 150) // once
+}
