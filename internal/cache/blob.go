@@ -32,6 +32,8 @@ type Blob struct {
 	file   *os.File // complete on disk, or the partial file of fill once it was needed
 	shared bool     // file is the fill's own: it is read without its offset, and not closed here
 	size   int64    // of complete content
+	shelf  *shelf   // where the file goes at the end, as that of entry; nil if it is closed
+	entry  *entry
 	fill   *fill
 	piece  *Piece // it is read for a piece, not for a client
 	pass   *passage
@@ -273,7 +275,11 @@ func (b *Blob) Close() error {
 	}
 	b.closed = true
 	var err error
-	if b.file != nil && !b.shared {
+	switch {
+	case b.file == nil || b.shared:
+	case b.shelf != nil:
+		err = b.shelf.put(b.entry, b.file)
+	default:
 		err = b.file.Close()
 	}
 	b.leaveBegun()

@@ -28,6 +28,7 @@ type Cache struct {
 	space     *space
 	suspects  *suspects
 	leftovers *leftovers
+	shelf     shelf
 	metrics   *metrics
 	doubt     doubt // what earlier runs may have lost; constant after the start
 	sure      bool  // there are no doubts left; belongs to upkeep, and to Close after it
@@ -161,6 +162,9 @@ func (c *Cache) open(d oci.Digest, attach func(*fill) bool) (*Blob, error) {
 // and not found.
 func (c *Cache) openEntry(d oci.Digest, e *entry) (*Blob, error) {
 	e.hit()
+	if b := c.shelvedBlob(d, e); b != nil {
+		return b, nil
+	}
 	file, err := c.disk.open(d)
 	if err != nil {
 		return nil, c.lost(d, e, err)
@@ -183,7 +187,26 @@ func (c *Cache) openLarge(d oci.Digest, e *entry, file *os.File) (*Blob, error) 
 		_ = file.Close() // the error says what matters
 		return nil, c.lost(d, e, err)
 	}
-	return &Blob{digest: d, tier: TierDisk, file: file, size: e.size}, nil
+	return c.storedBlob(d, e, file), nil
+}
+
+// storedBlob is content whose file is in order.
+func (c *Cache) storedBlob(d oci.Digest, e *entry, file *os.File) *Blob {
+	return &Blob{digest: d, tier: TierDisk, file: file, size: e.size, shelf: &c.shelf, entry: e}
+}
+
+// shelvedBlob opens content by a file that an earlier reader has left open, or returns nil. A file that was changed since it was
+// verified, or has another name or none, is left to whoever opens it by its name.
+func (c *Cache) shelvedBlob(d oci.Digest, e *entry) *Blob {
+	file := c.shelf.take(e)
+	if file == nil {
+		return nil
+	}
+	if stamp, err := stampOfLength(file, e.size); err != nil || stamp != e.stamp.Load() {
+		_ = file.Close() // it was only read
+		return nil
+	}
+	return c.storedBlob(d, e, file)
 }
 
 // readWhole reads small content and verifies it: it will be served from memory for a long time.
@@ -370,6 +393,7 @@ func (c *Cache) Close() error {
 	c.upkeep.Wait()
 	c.keepParts()
 	c.memory.close()
+	c.shelf.close()
 	err := c.records.close()
 	if c.sure {
 		err = errors.Join(err, c.disk.noteSynced())

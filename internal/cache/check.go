@@ -31,7 +31,7 @@ func (c *Cache) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkFills(), c.checkRecords(contents), c.checkRoom(contents), c.checkPins(contents))
+	problems = append(problems, c.checkFiles(contents), c.checkPartial(), c.checkFills(), c.checkRecords(contents), c.checkRoom(contents), c.checkPins(contents), c.checkShelf())
 	return errors.Join(problems...)
 }
 
@@ -176,6 +176,21 @@ func (c *Cache) checkPins(contents map[oci.Digest]int64) error {
 	}
 	if counted := c.index.pinnedBytes.Load(); counted != sum {
 		return fmt.Errorf("check pins: %d bytes are counted, %d are there", counted, sum)
+	}
+	return nil
+}
+
+// checkShelf looks for open files of content that is gone.
+func (c *Cache) checkShelf() error {
+	c.shelf.mu.Lock()
+	defer c.shelf.mu.Unlock()
+	if len(c.shelf.files) > shelfFiles {
+		return fmt.Errorf("check shelf: %d files are kept open, at most %d should be", len(c.shelf.files), shelfFiles)
+	}
+	for _, f := range c.shelf.files {
+		if f.entry.gone.Load() {
+			return errors.New("check shelf: a file of content that is gone is kept open")
+		}
 	}
 	return nil
 }

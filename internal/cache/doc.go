@@ -11,7 +11,8 @@
 //     to the first without a gap.
 //   - Complete content, partial content, quarantine and reservations together never exceed the limit.
 //   - Pinned content is never evicted. What is pinned is in the table and in a file, which agree whenever no pin changes.
-//   - Removing content never disturbs an open reader: the file is unlinked, the descriptor lives on.
+//   - Removing content never disturbs an open reader: the file is unlinked, the descriptor lives on. Without a reader none does:
+//     what the shelf keeps open is in the table.
 //   - No reader of the whole content gets its last byte before the digest is verified. Pieces for other nodes are no readers in
 //     this sense (Piece): who gets them verifies the whole.
 //   - A fill holds room for every byte that it has, and no two of its fetches bring the same byte.

@@ -150,8 +150,9 @@ func (c *Cache) withdraw(victims []victim, take func(oci.Digest, *entry) bool) [
 	if err := c.records.remove(digests); err != nil {
 		c.indexFailed(err)
 	}
-	for _, d := range digests {
-		c.memory.drop(d)
+	for _, v := range taken {
+		c.memory.drop(v.digest)
+		c.shelf.drop(v.entry)
 	}
 	return taken
 }
