@@ -30,7 +30,7 @@ type Blob struct {
 	tier   Tier
 	data   []byte   // in memory; a small blob that was read from disk is here too
 	file   *os.File // complete on disk, or the partial file of fill once it was needed
-	shared bool     // file is the fill's own: it is read without its offset, and not closed here
+	shared bool     // file is the fill's own, and not closed here
 	size   int64    // of complete content
 	shelf  *shelf   // where the file goes at the end, as that of entry; nil if it is closed
 	entry  *entry
@@ -85,8 +85,8 @@ func (b *Blob) Bytes() []byte {
 // WriteRange writes the bytes [off, off+n) to w, waiting for those that are still arriving; n < 0 means up to the end.
 // It returns how many it wrote, and an error when they are fewer than asked for.
 //
-// A writer with the methods Flush and ReadFrom (a bufio.Writer over a TCP connection) gets the bytes of files by sendfile,
-// each piece as soon as it is there. A reader of everything does not get the last block before the digest is verified.
+// A writer with the method SendFile (fileSender) gets the bytes of files by that, and one with the method Flush gets each piece as soon as
+// it is there. A reader of everything does not get the last block before the digest is verified.
 func (b *Blob) WriteRange(w io.Writer, off, n int64) (int64, error) {
 	if b.pass != nil {
 		if err := b.pass.ready(b.pass.ctx); err != nil {
@@ -147,7 +147,7 @@ func (b *Blob) followOn(w io.Writer, off, end int64, whole bool) (int64, error) 
 			n, err := b.goOn(w, pos, end, whole, err)
 			return pos - off + n, err
 		}
-		n, err := b.send(w, pos, to-pos)
+		n, err := sendFile(w, b.file, pos, to-pos)
 		pos += n
 		if err != nil {
 			return pos - off, err
@@ -188,18 +188,10 @@ func (b *Blob) openGrowing() error {
 	return b.same()
 }
 
-// send writes bytes of a growing blob that are present.
-func (b *Blob) send(w io.Writer, off, n int64) (int64, error) {
-	if b.shared {
-		return sendSection(w, b.file, off, n)
-	}
-	return sendFile(w, b.file, off, n)
-}
-
 // openFile opens the fill's file for one more reader: under its partial name or, after the fill has stored it, under its
 // own. Looking in this order finds it whatever happens in between. Content that has no name any more, because it was
 // evicted at once or could not be stored, is read through the fill's own descriptor, which stays open for its readers.
-// So is all content while the process has no descriptor left: that is slower, because the kernel does not copy then.
+// So is all content while the process has no descriptor left.
 func (f *fill) openFile() (file *os.File, shared bool, err error) {
 	p, err := f.partOrFailure()
 	if err != nil {
@@ -229,33 +221,24 @@ func (f *fill) partOrFailure() (*part, error) {
 	return f.part, nil
 }
 
-// sendFile writes [off, off+n) of a file. The kernel copies when w ends in a TCP connection: that needs an empty buffer
-// in between, a plain *os.File, and its own file offset, which is why every reader has its own descriptor.
-func sendFile(w io.Writer, file *os.File, off, n int64) (int64, error) {
-	if _, err := file.Seek(off, io.SeekStart); err != nil {
-		return 0, diskError("seek", err)
+// fileSender is a writer that sends parts of files itself, as a TCP connection can without copying. It returns less than n
+// without an error where the file ends.
+type fileSender interface {
+	SendFile(file *os.File, off, n int64) (int64, error)
+}
+
+// sendFile writes [off, off+n) of a file, whose own offset it leaves alone: others may read it too.
+func sendFile(w io.Writer, file *os.File, off, n int64) (written int64, err error) {
+	if s, ok := w.(fileSender); ok {
+		written, err = s.SendFile(file, off, n)
+	} else {
+		written, err = io.Copy(w, io.NewSectionReader(file, off, n))
 	}
-	if err := flush(w); err != nil {
-		return 0, err
-	}
-	written, err := io.Copy(w, &io.LimitedReader{R: file, N: n})
 	if err != nil {
 		return written, fmt.Errorf("send content: %w", err)
 	}
 	if written < n {
 		return written, fmt.Errorf("send content: file ends after %d of %d bytes: %w", off+written, off+n, io.ErrUnexpectedEOF)
-	}
-	return written, flush(w)
-}
-
-// sendSection writes [off, off+n) of a file that others read too, so it copies by hand.
-func sendSection(w io.Writer, file *os.File, off, n int64) (int64, error) {
-	written, err := io.Copy(w, io.NewSectionReader(file, off, n))
-	if err == nil && written < n {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return written, fmt.Errorf("send content: %w", err)
 	}
 	return written, flush(w)
 }

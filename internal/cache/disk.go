@@ -80,7 +80,7 @@ func (k *disk) openPartial(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR, 0)
 }
 
-// reopen opens the partial file f once more, for reading at an offset of its own.
+// reopen opens the partial file f once more, for a reader that may outlive it.
 func (k *disk) reopen(f *os.File) (*os.File, error) {
 	if err := k.try(opOpen); err != nil {
 		return nil, err

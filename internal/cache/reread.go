@@ -89,14 +89,11 @@ func (c *Cache) compare(v victim, pace func(n int) error) (stamp int64, err erro
 
 // stampOfLength returns the stamp of an open file, which must have that length.
 func stampOfLength(file *os.File, size int64) (int64, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return 0, err
+	length, stamp, err := lengthAndStamp(file)
+	if err == nil && length != size {
+		err = fmt.Errorf("file has %d bytes, want %d", length, size)
 	}
-	if info.Size() != size {
-		return 0, fmt.Errorf("file has %d bytes, want %d", info.Size(), size)
-	}
-	return stampOf(info), nil
+	return stamp, err
 }
 
 // compareBytes hashes a file of the right length. Content that nobody has asked for in a day leaves the page cache again,

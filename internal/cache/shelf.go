@@ -11,7 +11,7 @@ import (
 const shelfFiles = 64
 
 // shelf keeps files of complete content open from one reader to the next. Each belongs to one reader or lies here, so nobody
-// shares an offset. It knows content by its entry: one that was removed, and stored again, has another one.
+// counts readers. It knows content by its entry: one that was removed, and stored again, has another one.
 //
 // A file leaves with its entry (drop), so that removed content has its room back. Whether somebody has changed a file
 // meanwhile is asked by whoever takes it, as with one that was just opened.

@@ -60,11 +60,7 @@ func (a *attendant) serve(ln net.Listener) error {
 
 // receive has somebody wait for the requests of a new connection: one of the pollers, or a goroutine.
 func (a *attendant) receive(c net.Conn, pollers []*poller, next int) {
-	l, err := newLent(c, a.rooms, a.server)
-	if err != nil {
-		_ = c.Close()
-		return
-	}
+	l := newLent(c, a.rooms, a.server)
 	if plain, ok := l.(*plainConn); ok && len(pollers) > 0 && pollers[next%len(pollers)].add(plain) == nil {
 		return
 	}

@@ -108,6 +108,6 @@ func (x *exchange) sendParts(blob *mirror.Blob, size int64, spans []span) {
 
 // sendBody hands the body to fasthttp, which writes it after the handler has returned.
 func (x *exchange) sendBody(b *body) {
-	b.server, b.rec, b.conn, b.secure = x.server, x.rec, x.ctx.Conn(), x.ctx.IsTLS()
+	b.server, b.rec, b.conn = x.server, x.rec, x.ctx.Conn()
 	x.ctx.Response.SetBodyStream(b, int(b.size))
 }

@@ -38,12 +38,12 @@ type body struct {
 	parts   []part
 	tail    string
 	// size is the declared length in bytes, -1 when it is not known.
-	size   int64
-	conn   net.Conn
-	secure bool
+	size int64
+	conn net.Conn
 	// stored says that the content is a file, all of which is there: its first bytes come right after the headers.
 	stored bool
 	closed bool
+	meter  meter
 }
 
 var _ fasthttp.BodyWriterTo = (*body)(nil)
@@ -64,7 +64,8 @@ func (b *body) SupportsBodyWriteTo() bool { return true }
 
 // WriteTo writes the body to the connection's buffer. Any error it returns makes fasthttp close the connection.
 func (b *body) WriteTo(w io.Writer) (int64, error) {
-	m := &meter{server: b.server, rec: b.rec, out: w, left: b.size}
+	m := &b.meter
+	*m = meter{server: b.server, rec: b.rec, out: w, left: b.size}
 	if b.size < 0 {
 		m.left = math.MaxInt64
 	}
@@ -90,16 +91,24 @@ func (b *body) write(m *meter) (err error) {
 			err = fmt.Errorf("%w: %v\n%s", errBodyPanic, reason, debug.Stack())
 		}
 	}()
-	out := m.writer(b.secure)
+	out := m.writer(b.conn)
 	for _, p := range b.parts {
-		if _, err := io.WriteString(out, p.head); err != nil {
+		if err := writeText(out, p.head); err != nil {
 			return err
 		}
 		if _, err := b.content.WriteRange(out, p.span.off, p.span.n); err != nil {
 			return err
 		}
 	}
-	_, err = io.WriteString(out, b.tail)
+	return writeText(out, b.tail)
+}
+
+// writeText writes what stands between parts, which is mostly nothing.
+func writeText(w io.Writer, text string) error {
+	if text == "" {
+		return nil
+	}
+	_, err := io.WriteString(w, text)
 	return err
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -27,10 +28,11 @@ const (
 	lingerBytes = 1 << 20
 )
 
-// conn is a connection of a client. It embeds the TCP connection, and not an interface, because files are sent without
-// copying only when fasthttp's buffer finds ReadFrom on what it writes to.
+// conn is a connection of a client. It embeds the TCP connection, and not an interface, because what a source sends is passed on
+// without copying only when fasthttp's buffer finds ReadFrom on what it writes to.
 type conn struct {
 	*net.TCPConn
+	raw   syscall.RawConn // of TCPConn, which makes one for each who asks
 	crowd *crowd
 	// from is the address range that the connection counts for, since is when it came.
 	from  netip.Prefix
@@ -47,6 +49,8 @@ type conn struct {
 	// armed is the deadline that the last slice was given, in the same unit; zero when it has another one by now.
 	armed  atomic.Int64
 	linger atomic.Bool
+	// sending is nil until a file is sent.
+	sending *sending
 	// noWait is for reads by the goroutine that sets it.
 	noWait bool
 	once   sync.Once
@@ -61,17 +65,16 @@ func (*noBytes) Error() string   { return "no bytes have come yet" }
 func (*noBytes) Timeout() bool   { return true }
 func (*noBytes) Temporary() bool { return true }
 
+// SyscallConn gives access to the descriptor.
+func (c *conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+
 // Read reads what has come, and waits for the first of it unless noWait is set.
 func (c *conn) Read(p []byte) (int, error) {
 	if !c.noWait {
 		return c.TCPConn.Read(p)
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
 	n, err := 0, error(nil)
-	if rawErr := raw.Read(func(fd uintptr) bool { n, err = syscall.Read(int(fd), p); return true }); rawErr != nil {
+	if rawErr := c.raw.Read(func(fd uintptr) bool { n, err = syscall.Read(int(fd), p); return true }); rawErr != nil {
 		return 0, rawErr
 	}
 	switch {
@@ -100,45 +103,48 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
-// copySlices hands r to dst in pieces of at most writeSlice and calls before ahead of each. When r is a limited reader
-// its source is handed on behind the new limit alone, because two limits hide a file from the kernel. Between two slices
-// others have their turn: a client that reads as fast as it is sent to would keep the processor else, and with 64 of them
-// one layer took three times as long as another.
-func copySlices(dst io.ReaderFrom, r io.Reader, before func() error) (int64, error) {
-	source, limited := r, (*io.LimitedReader)(nil)
-	if l, ok := r.(*io.LimitedReader); ok {
-		source, limited = l.R, l
-	}
-	var sent int64
-	for {
-		slice := io.LimitedReader{R: source, N: writeSlice}
-		if limited != nil {
-			slice.N = min(limited.N, writeSlice)
-		}
-		want := slice.N
-		if want <= 0 {
-			return sent, nil
-		}
+// inSlices has n bytes sent in slices of at most writeSlice, and calls before ahead of each; send is told how many have been sent, and ends
+// it when it sends less than it should. Between two slices others have their turn: a client that reads as fast as it is sent
+// to would keep the processor else, and with 64 of them one layer took three times as long as another.
+func inSlices(n int64, before func() error, send func(sent, n int64) (int64, error)) (sent int64, err error) {
+	for sent < n {
 		if sent > 0 {
 			runtime.Gosched()
 		}
 		if err := before(); err != nil {
 			return sent, err
 		}
-		n, err := dst.ReadFrom(&slice)
-		sent += n
-		if limited != nil {
-			limited.N -= n
-		}
-		if err != nil || n < want {
+		slice := min(n-sent, writeSlice)
+		moved, err := send(sent, slice)
+		sent += moved
+		if err != nil || moved < slice {
 			return sent, err
 		}
 	}
+	return sent, nil
 }
 
-// ReadFrom sends what r holds in slices, each under its own deadline. Files go by sendfile.
-func (c *conn) ReadFrom(r io.Reader) (int64, error) {
-	return copySlices(files{c.TCPConn}, r, c.arm)
+// copySlices hands r to dst in slices. When r is a limited reader its source is handed on behind the new limit alone, because
+// two limits hide from the kernel what it can copy itself.
+func copySlices(dst io.ReaderFrom, r io.Reader, before func() error) (int64, error) {
+	source, n := r, int64(math.MaxInt64)
+	limited, ok := r.(*io.LimitedReader)
+	if ok {
+		source, n = limited.R, limited.N
+	}
+	sent, err := inSlices(n, before, func(_, n int64) (int64, error) { return dst.ReadFrom(&io.LimitedReader{R: source, N: n}) })
+	if ok {
+		limited.N -= sent
+	}
+	return sent, err
+}
+
+// ReadFrom sends what r holds in slices, each under its own deadline.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) { return copySlices(c.TCPConn, r, c.arm) }
+
+// SendFile sends n bytes of file from off on, or as many as there are, as ReadFrom does. The file's own offset stays as it is.
+func (c *conn) SendFile(file *os.File, off, n int64) (int64, error) {
+	return inSlices(n, c.arm, func(sent, n int64) (int64, error) { return c.sendSlice(file, off+sent, n) })
 }
 
 // arm sets the deadline of the next slice. One that is nearly as far away stays: setting it takes a lock of the runtime's

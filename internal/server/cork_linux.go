@@ -11,5 +11,5 @@ func (c *conn) cork(on bool) {
 		value = 1
 	}
 	// On a connection that is closed it fails; whoever writes will see that.
-	_ = control(c, func(fd int) error { return syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_CORK, value) })
+	_ = c.raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, value) })
 }

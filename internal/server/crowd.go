@@ -44,7 +44,11 @@ func newCrowd(m *metrics, total, perAddress int) *crowd {
 
 // admit takes a connection in, unless a bound is reached. The caller closes what is not admitted.
 func (c *crowd) admit(tcp *net.TCPConn) (*conn, bool) {
-	own := &conn{TCPConn: tcp, crowd: c, from: addressRange(tcp.RemoteAddr()), since: time.Now()}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, false
+	}
+	own := &conn{TCPConn: tcp, raw: raw, crowd: c, from: addressRange(tcp.RemoteAddr()), since: time.Now()}
 	own.phase.Store(phaseBusy) // until somebody waits for its first request
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -94,18 +94,17 @@ func (c *secureConn) Read(p []byte) (int, error) { return c.front.pass(p) }
 func (c *secureConn) Close() error               { return c.front.close() }
 
 // newLent puts a front before a connection.
-func newLent(c net.Conn, rooms *sync.Pool, s *Server) (lent, error) {
+func newLent(c net.Conn, rooms *sync.Pool, s *Server) lent {
 	f := front{rooms: rooms, server: s}
 	if secure, ok := c.(*tls.Conn); ok {
 		f.conn, f.own = secure, secure.NetConn().(*conn)
-		return &secureConn{secure, f}, nil
+		return &secureConn{secure, f}
 	}
 	own := c.(*conn)
 	plain := &plainConn{own, f}
 	plain.front.conn, plain.front.own, plain.front.arrive = own, own, plain.front.read
-	var err error
-	plain.front.raw, err = own.SyscallConn()
-	return plain, err
+	plain.front.raw = own.raw
+	return plain
 }
 
 // pass passes on what the client sends, and the end when a request is over: the next is read here.

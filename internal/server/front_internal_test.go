@@ -18,11 +18,7 @@ func fronted(t *testing.T) (client net.Conn, fronted *plainConn) {
 	t.Helper()
 	server, client := tcpPair(t)
 	own, _ := testCrowd(1, 1).admit(server)
-	l, err := newLent(own, &sync.Pool{New: func() any { return new(room) }}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client, l.(*plainConn)
+	return client, newLent(own, &sync.Pool{New: func() any { return new(room) }}, nil).(*plainConn)
 }
 
 // TestFrontPassesEverythingOn reads the first byte alone and then the rest, as fasthttp does.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
+	"os"
 	"syscall"
 )
 
@@ -16,6 +18,11 @@ type stream interface {
 	io.Writer
 	io.ReaderFrom
 	Flush() error
+}
+
+// fileSender is a connection that sends parts of files without copying.
+type fileSender interface {
+	SendFile(file *os.File, off, n int64) (int64, error)
 }
 
 // meter counts what goes to a connection, holds it to the declared length, and keeps whether the connection broke.
@@ -31,15 +38,15 @@ type meter struct {
 
 // writer returns the form of the meter that keeps what the connection can do. A chunked body can only be written to:
 // its frames would be lost otherwise.
-func (m *meter) writer(secure bool) io.Writer {
+func (m *meter) writer(conn net.Conn) io.Writer {
 	s, ok := m.out.(stream)
-	switch {
-	case !ok:
+	if !ok {
 		return m
-	case secure:
-		return copyMeter{m, s}
 	}
-	return fileMeter{m, s}
+	if files, ok := conn.(fileSender); ok {
+		return fileMeter{m, s, files}
+	}
+	return copyMeter{m, s}
 }
 
 // Write passes p on.
@@ -72,7 +79,7 @@ func (m *meter) wrote(n int64) {
 }
 
 // bounded cuts a reader to what may still be written. A reader that is bounded already is passed on as it is:
-// the kernel sends a file without copying only when it sees the file behind one limit.
+// the kernel passes on what comes from a connection without copying only when it sees that behind one limit.
 func (m *meter) bounded(r io.Reader) io.Reader {
 	if l, ok := r.(*io.LimitedReader); ok && l.N <= m.left {
 		return r
@@ -80,23 +87,40 @@ func (m *meter) bounded(r io.Reader) io.Reader {
 	return &io.LimitedReader{R: r, N: m.left}
 }
 
-// fileMeter is a meter over a plain connection, where file content goes by sendfile.
-type fileMeter struct {
-	*meter
-	out stream
-}
-
-// Flush empties the buffer before a file, so that the file goes past it.
-func (m fileMeter) Flush() error {
-	err := m.out.Flush()
+// flush empties the buffer.
+func (m *meter) flush(buffer stream) error {
+	err := buffer.Flush()
 	m.broken = m.broken || err != nil
 	return err
+}
+
+// fileMeter is a meter over a plain connection, to which nothing need be copied.
+type fileMeter struct {
+	*meter
+	out   stream
+	files fileSender
+}
+
+// Flush empties the buffer.
+func (m fileMeter) Flush() error { return m.flush(m.out) }
+
+// SendFile sends a part of a file past the buffer, up to the declared length.
+func (m fileMeter) SendFile(file *os.File, off, n int64) (int64, error) {
+	m.begin()
+	if err := m.Flush(); err != nil {
+		return 0, err
+	}
+	return m.sent(m.files.SendFile(file, off, min(n, m.left)))
 }
 
 // ReadFrom sends what r holds, up to the declared length.
 func (m fileMeter) ReadFrom(r io.Reader) (int64, error) {
 	m.begin()
-	n, err := m.out.ReadFrom(m.bounded(r))
+	return m.sent(m.out.ReadFrom(m.bounded(r)))
+}
+
+// sent counts what went past Write.
+func (m *meter) sent(n int64, err error) (int64, error) {
 	m.wrote(n)
 	m.broken = m.broken || err != nil && !readFault(err)
 	return n, err
@@ -115,7 +139,7 @@ type copyMeter struct {
 }
 
 // Flush empties the buffer.
-func (m copyMeter) Flush() error { return fileMeter(m).Flush() }
+func (m copyMeter) Flush() error { return m.flush(m.out) }
 
 // ReadFrom sends what r holds, up to the declared length.
 func (m copyMeter) ReadFrom(r io.Reader) (int64, error) {

@@ -212,17 +212,25 @@ func (s *Server) sentQuickly(f *front, n int, err error) error {
 	return err
 }
 
+// longAnswer is what a body needs beside its content, in one piece. The record lives as long as the body, or the access log needs it.
+type longAnswer struct {
+	body body
+	rec  record
+	part [1]part
+}
+
 // sendLong sends the headers, and the content as fasthttp's answers do.
 func (s *Server) sendLong(f *front, r *route) error {
 	hit, headers := &f.room.hit, s.appendHeaders(f.room, r)
 	f.room.out = headers
-	rec := f.room.rec // of its own: it lives as long as the body
-	b := &body{server: s, rec: &rec, parts: []part{{span: hit.part}}, size: hit.part.n, conn: f.conn, secure: f.raw == nil}
+	a := &longAnswer{rec: f.room.rec, part: [1]part{{span: hit.part}}}
+	b := &a.body
+	*b = body{server: s, rec: &a.rec, parts: a.part[:], size: hit.part.n, conn: f.conn}
 	if b.content = document(hit.body); hit.file != nil {
 		b.content, b.stored = hit.file, hit.file.Bytes() == nil
 	}
 	defer b.Close() // what it returns is in the record
-	s.metrics.answered(&rec)
+	s.metrics.answered(b.rec)
 	w := s.writers.Get().(*bufio.Writer)
 	defer s.writers.Put(w)
 	w.Reset(f.conn)
@@ -232,7 +240,7 @@ func (s *Server) sendLong(f *front, r *route) error {
 		return err
 	}
 	if err := w.Flush(); err != nil {
-		rec.err, rec.cut = err, cutByClient
+		b.rec.err, b.rec.cut = err, cutByClient
 		return err
 	}
 	return f.renew(time.Now())
