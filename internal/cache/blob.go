@@ -30,7 +30,7 @@ type Blob struct {
 	tier   Tier
 	data   []byte   // in memory; a small blob that was read from disk is here too
 	file   *os.File // complete on disk, or the partial file of fill once it was needed
-	shared bool     // file is the fill's own, and not closed here
+	shared bool     // file is the fill's own, which closes it
 	size   int64    // of complete content
 	shelf  *shelf   // where the file goes at the end, as that of entry; nil if it is closed
 	entry  *entry
@@ -147,7 +147,7 @@ func (b *Blob) followOn(w io.Writer, off, end int64, whole bool) (int64, error) 
 			n, err := b.goOn(w, pos, end, whole, err)
 			return pos - off + n, err
 		}
-		n, err := sendFile(w, b.file, pos, to-pos)
+		n, err := b.send(w, pos, to-pos)
 		pos += n
 		if err != nil {
 			return pos - off, err
@@ -188,10 +188,19 @@ func (b *Blob) openGrowing() error {
 	return b.same()
 }
 
+// send writes bytes of a growing blob that are present. The fill closes its own file when it fails, and the number of the
+// descriptor may be another's then, so it is read by its methods, which know.
+func (b *Blob) send(w io.Writer, off, n int64) (int64, error) {
+	if b.shared {
+		return copyFile(w, b.file, off, n)
+	}
+	return sendFile(w, b.file, off, n)
+}
+
 // openFile opens the fill's file for one more reader: under its partial name or, after the fill has stored it, under its
 // own. Looking in this order finds it whatever happens in between. Content that has no name any more, because it was
 // evicted at once or could not be stored, is read through the fill's own descriptor, which stays open for its readers.
-// So is all content while the process has no descriptor left.
+// So is all content while the process has no descriptor left: that is slower, because the kernel does not copy then.
 func (f *fill) openFile() (file *os.File, shared bool, err error) {
 	p, err := f.partOrFailure()
 	if err != nil {
@@ -227,13 +236,24 @@ type fileSender interface {
 	SendFile(file *os.File, off, n int64) (int64, error)
 }
 
-// sendFile writes [off, off+n) of a file, whose own offset it leaves alone: others may read it too.
-func sendFile(w io.Writer, file *os.File, off, n int64) (written int64, err error) {
-	if s, ok := w.(fileSender); ok {
-		written, err = s.SendFile(file, off, n)
-	} else {
-		written, err = io.Copy(w, io.NewSectionReader(file, off, n))
+// sendFile writes [off, off+n) of a file that nobody closes meanwhile.
+func sendFile(w io.Writer, file *os.File, off, n int64) (int64, error) {
+	s, ok := w.(fileSender)
+	if !ok {
+		return copyFile(w, file, off, n)
 	}
+	written, err := s.SendFile(file, off, n)
+	return allSent(w, off, n, written, err)
+}
+
+// copyFile writes [off, off+n) of a file through memory.
+func copyFile(w io.Writer, file *os.File, off, n int64) (int64, error) {
+	written, err := io.Copy(w, io.NewSectionReader(file, off, n))
+	return allSent(w, off, n, written, err)
+}
+
+// allSent makes sure that all was written, and that a client sees it.
+func allSent(w io.Writer, off, n, written int64, err error) (int64, error) {
 	if err != nil {
 		return written, fmt.Errorf("send content: %w", err)
 	}

@@ -242,7 +242,7 @@ func (p *Piece) WriteRange(w io.Writer, off, n int64) (int64, error) {
 	if p.blob.fill == nil {
 		return p.blob.WriteRange(w, off, n)
 	}
-	return sendFile(w, p.blob.file, off, n)
+	return p.blob.send(w, off, n)
 }
 
 // Close ends the use of the piece. What is being fetched for it goes on for some seconds. Closing twice is harmless.
