@@ -87,7 +87,7 @@ func parseFlags() (o options, err error) {
 
 // complete fills in what the profile decides.
 func (o *options) complete(profile string) error {
-	rounds, turn, blobs := 3, 500*time.Millisecond, 100_000
+	rounds, turn, blobs := 5, 500*time.Millisecond, 100_000
 	switch profile {
 	case "short":
 	case "full":

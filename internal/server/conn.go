@@ -50,7 +50,7 @@ type conn struct {
 	armed  atomic.Int64
 	linger atomic.Bool
 	// sending is nil until a file is sent.
-	sending *sending
+	sending atomic.Pointer[sending]
 	// noWait is for reads by the goroutine that sets it.
 	noWait bool
 	once   sync.Once

@@ -29,10 +29,12 @@ func PhasesOf(s *Server) (n Phases) {
 	return n
 }
 
-func connsOf(s *Server) []*conn {
-	s.crowd.mu.Lock()
-	defer s.crowd.mu.Unlock()
-	return slices.Collect(maps.Keys(s.crowd.conns))
+func connsOf(s *Server) []*conn { return s.crowd.all() }
+
+func (c *crowd) all() []*conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.conns))
 }
 
 // Pollers are those that wait for a server's connections.
@@ -102,19 +104,26 @@ type Conn struct {
 	Unread int
 	// Congestion is how it is sent to.
 	Congestion string
+	// Files says that something was sent from a file, not through memory.
+	Files bool
 }
 
 // ConnOf finds the connection of a client.
-func ConnOf(s *Server, client net.Addr) (c Conn) {
-	for _, own := range connsOf(s) {
+func ConnOf(s *Server, client net.Addr) (c Conn) { return s.crowd.connOf(client) }
+
+// ConnOfPeer finds the connection of a peer.
+func ConnOfPeer(p *Peers, peer net.Addr) (c Conn) { return p.crowd.connOf(peer) }
+
+func (c *crowd) connOf(client net.Addr) (found Conn) {
+	for _, own := range c.all() {
 		if own.RemoteAddr().String() == client.String() {
-			c.Poller, c.Active = own.poller.Load(), own.active.Load()
-			c.Congestion, _ = congestionOf(own)
+			found.Poller, found.Active, found.Files = own.poller.Load(), own.active.Load(), own.sending.Load() != nil
+			found.Congestion, _ = congestionOf(own)
 			_ = control(own, func(fd int) (err error) {
-				c.Unread, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
+				found.Unread, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
 				return err
 			})
 		}
 	}
-	return c
+	return found
 }

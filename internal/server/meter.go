@@ -25,6 +25,27 @@ type fileSender interface {
 	SendFile(file *os.File, off, n int64) (int64, error)
 }
 
+// fileStream is a buffer over such a connection.
+type fileStream struct {
+	stream
+	files fileSender
+}
+
+// streamOver returns what can send files to conn behind what w, a buffer over it, holds; false when one of them cannot.
+func streamOver(conn net.Conn, w io.Writer) (fileStream, bool) {
+	s, buffered := w.(stream)
+	files, plain := conn.(fileSender)
+	return fileStream{s, files}, buffered && plain
+}
+
+// SendFile sends a part of a file past the buffer, once that is empty.
+func (s fileStream) SendFile(file *os.File, off, n int64) (int64, error) {
+	if err := s.Flush(); err != nil {
+		return 0, err
+	}
+	return s.files.SendFile(file, off, n)
+}
+
 // meter counts what goes to a connection, holds it to the declared length, and keeps whether the connection broke.
 type meter struct {
 	server *Server
@@ -39,14 +60,13 @@ type meter struct {
 // writer returns the form of the meter that keeps what the connection can do. A chunked body can only be written to:
 // its frames would be lost otherwise.
 func (m *meter) writer(conn net.Conn) io.Writer {
-	s, ok := m.out.(stream)
-	if !ok {
-		return m
+	if s, ok := streamOver(conn, m.out); ok {
+		return fileMeter{m, s}
 	}
-	if files, ok := conn.(fileSender); ok {
-		return fileMeter{m, s, files}
+	if s, ok := m.out.(stream); ok {
+		return copyMeter{m, s}
 	}
-	return copyMeter{m, s}
+	return m
 }
 
 // Write passes p on.
@@ -97,8 +117,7 @@ func (m *meter) flush(buffer stream) error {
 // fileMeter is a meter over a plain connection, to which nothing need be copied.
 type fileMeter struct {
 	*meter
-	out   stream
-	files fileSender
+	out fileStream
 }
 
 // Flush empties the buffer.
@@ -107,10 +126,7 @@ func (m fileMeter) Flush() error { return m.flush(m.out) }
 // SendFile sends a part of a file past the buffer, up to the declared length.
 func (m fileMeter) SendFile(file *os.File, off, n int64) (int64, error) {
 	m.begin()
-	if err := m.Flush(); err != nil {
-		return 0, err
-	}
-	return m.sent(m.files.SendFile(file, off, min(n, m.left)))
+	return m.sent(m.out.SendFile(file, off, min(n, m.left)))
 }
 
 // ReadFrom sends what r holds, up to the declared length.

@@ -223,7 +223,7 @@ func (p *Peers) sendChunk(ctx *fasthttp.RequestCtx, proof peer.Proof, r peer.Req
 	s := offer.Piece.Span()
 	h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", s.Start, s.End-1, offer.Size))
 	h.SetContentType(typeOctetStream)
-	ctx.Response.SetBodyStream(&chunkBody{offer: offer, peers: p}, int(s.Len()))
+	ctx.Response.SetBodyStream(&chunkBody{offer: offer, peers: p, conn: ctx.Conn()}, int(s.Len()))
 	ctx.Response.ImmediateHeaderFlush = true
 	return nil
 }
@@ -232,6 +232,7 @@ func (p *Peers) sendChunk(ctx *fasthttp.RequestCtx, proof peer.Proof, r peer.Req
 type chunkBody struct {
 	offer *mirror.Offer
 	peers *Peers
+	conn  net.Conn
 	sent  int64
 }
 
@@ -251,6 +252,9 @@ func (b *chunkBody) WriteTo(w io.Writer) (n int64, err error) {
 			err = fmt.Errorf("%w: %v\n%s", errBodyPanic, reason, debug.Stack())
 		}
 	}()
+	if s, ok := streamOver(b.conn, w); ok {
+		w = s
+	}
 	b.sent, err = b.peers.send.send(b.peers.server.work, w, b.offer.Piece)
 	return b.sent, err
 }

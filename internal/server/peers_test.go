@@ -89,10 +89,8 @@ func (p *peered) open(upload int64) {
 	})
 }
 
-// send sends a request to the port for peers as it is, under an Authorization header.
-func (p *peered) send(r peer.Request, authorization string) answer {
-	p.t.Helper()
-	var headers []string
+// text is a request to the port for peers as it is, under an Authorization header.
+func (p *peered) text(r peer.Request, authorization string, headers ...string) string {
 	set := func(name, value string) {
 		if value != "" {
 			headers = append(headers, name+": "+value)
@@ -106,9 +104,15 @@ func (p *peered) send(r peer.Request, authorization string) answer {
 	if r.OnlyIfCached {
 		set("Cache-Control", peer.OnlyIfCached)
 	}
+	return request(r.Method, r.Target, headers...)
+}
+
+// send sends a request to the port for peers.
+func (p *peered) send(r peer.Request, authorization string) answer {
+	p.t.Helper()
 	c := p.dialTo(p.port)
 	defer c.Close()
-	c.send(request(r.Method, r.Target, append(headers, "Connection: close")...))
+	c.send(p.text(r, authorization, "Connection: close"))
 	return c.read(r.Method)
 }
 

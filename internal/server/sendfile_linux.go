@@ -26,11 +26,12 @@ type sending struct {
 // sendSlice sends the next n bytes of file from off on without copying them, or as many as there are. It copies what the kernel
 // cannot send.
 func (c *conn) sendSlice(file *os.File, off, n int64) (sent int64, err error) {
-	if c.sending == nil {
-		c.sending = new(sending)
-		c.sending.step = c.sending.next
+	s := c.sending.Load()
+	if s == nil {
+		s = new(sending)
+		s.step = s.next
+		c.sending.Store(s)
 	}
-	s := c.sending
 	s.file, s.off, s.left, s.err = int(file.Fd()), off, n, nil
 	failed := c.raw.Write(s.step)
 	runtime.KeepAlive(file)
