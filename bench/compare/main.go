@@ -20,6 +20,7 @@ type options struct {
 	full       bool
 	rounds     int
 	turn       time.Duration
+	anew       bool
 	only, take *regexp.Regexp
 	out        string
 	fixture    string
@@ -62,11 +63,12 @@ func run() error {
 }
 
 func parseFlags() (o options, err error) {
-	profile := flag.String("profile", "short", "short (less than ten minutes) or full")
+	profile := flag.String("profile", "short", "short (some twelve minutes) or full")
 	only := flag.String("only", "", "measure the scenarios whose names match this pattern")
 	take := flag.String("targets", "", "compare the servers whose names match this pattern")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each server has its turn; 0 is what the profile says")
 	flag.DurationVar(&o.turn, "turn", 0, "how long a turn on a hot server is; 0 is what the profile says")
+	flag.BoolVar(&o.anew, "anew", false, "start hot servers anew for each round: one process differs from the next by some percent")
 	flag.StringVar(&o.out, "out", "bench/results", "directory of the results")
 	flag.StringVar(&o.fixture, "fixture", "", "directory of the images, some 1.8 GB; empty is in the user's cache")
 	flag.IntVar(&o.serverCore, "server-core", 0, "the core of the servers")
@@ -87,7 +89,7 @@ func parseFlags() (o options, err error) {
 
 // complete fills in what the profile decides.
 func (o *options) complete(profile string) error {
-	rounds, turn, blobs := 5, 500*time.Millisecond, 100_000
+	rounds, turn, blobs := 3, 500*time.Millisecond, 100_000
 	switch profile {
 	case "short":
 	case "full":

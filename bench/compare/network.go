@@ -73,7 +73,7 @@ func (o options) child(ctx context.Context, network string) (figures []figure, e
 	}
 	words := []string{"taskset", "-c", strconv.Itoa(o.clientCore), self, "-network", network, "-scratch", o.scratch, "-program", o.program,
 		"-fixture", o.fixture, "-rounds", strconv.Itoa(o.rounds), "-turn", o.turn.String(), "-only", o.only.String(), "-targets", o.take.String(),
-		"-server-core", strconv.Itoa(o.serverCore), "-profile", o.profile(), "-pprof", o.pprof, "-other", o.other}
+		"-server-core", strconv.Itoa(o.serverCore), "-profile", o.profile(), "-pprof", o.pprof, "-other", o.other, "-anew=" + strconv.FormatBool(o.anew)}
 	if network != machine {
 		words = append([]string{"unshare", "--net"}, words...)
 	}

@@ -85,12 +85,25 @@ func shuffled(all []target, scenario string, round int) []target {
 	return order
 }
 
-// runHot measures all scenarios of one kind, round by round, on servers that hold everything.
-func (p *pass) runHot(ctx context.Context, secure bool) (err error) {
+// runHot measures all scenarios of one kind, on servers that hold everything.
+func (p *pass) runHot(ctx context.Context, secure bool) error {
 	hot := p.chosen(func(c scenario) bool { return !c.alone && c.secure == secure })
 	if len(hot) == 0 {
 		return nil
 	}
+	if !p.anew {
+		return p.runRounds(ctx, secure, hot, 0, p.rounds)
+	}
+	for round := range p.rounds {
+		if err := p.runRounds(ctx, secure, hot, round, round+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runRounds measures the rounds [first, end) of hot scenarios on one set of servers.
+func (p *pass) runRounds(ctx context.Context, secure bool, hot []scenario, first, end int) (err error) {
 	servers, err := p.startAll(ctx, secure)
 	defer func() {
 		for _, v := range servers {
@@ -100,7 +113,7 @@ func (p *pass) runHot(ctx context.Context, secure bool) (err error) {
 	if err != nil {
 		return err
 	}
-	for round := range p.rounds {
+	for round := first; round < end; round++ {
 		for _, c := range hot {
 			for _, t := range shuffled(p.targets(), c.name, round) {
 				if v := servers[t.name]; v != nil && c.takes(t) {
