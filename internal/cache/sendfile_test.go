@@ -15,10 +15,16 @@ import (
 	"mirror/internal/cache/cachetest"
 )
 
-// connection is one end of a TCP connection that counts what was sent to it from files.
+// connection is one end of a TCP connection that counts by which way bytes go in.
 type connection struct {
 	*net.TCPConn
-	sent int64
+	written, sent int64
+}
+
+func (c *connection) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	c.written += int64(n)
+	return n, err
 }
 
 // sender is a buffer over a connection that can send files, as a server has it.
@@ -96,8 +102,8 @@ func TestSendfile(t *testing.T) {
 			if err := <-sent; err != nil || !bytes.Equal(got, want) {
 				t.Errorf("right: %v, error: %v", bytes.Equal(got, want), err)
 			}
-			if conn.sent != wantSent {
-				t.Errorf("%d bytes were sent from files, want %d", conn.sent, wantSent)
+			if conn.sent != wantSent || wantSent > 0 && conn.written != int64(len("header\n")) {
+				t.Errorf("%d bytes were sent from files and %d written, want %d and the header", conn.sent, conn.written, wantSent)
 			}
 		})
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// shelfFiles is how many files are kept open at most. A reader that finds one saves ten system calls, a twentieth of what
-// a range of 1 MiB costs; content that is wanted often has one at hand with few.
+// shelfFiles is how many files are kept open at most. A reader that finds one saves seven system calls, a twentieth of
+// what a range of 1 MiB costs; content that is wanted often has one at hand with few.
 const shelfFiles = 64
 
 // shelfTime is how long a file lies on the shelf, and up to as long again: a node that is not asked for anything has no files
